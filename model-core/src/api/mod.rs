@@ -1,0 +1,15 @@
+//! `kind: Model`, as users write it and as the API server stores it.
+
+mod job_template;
+mod rules;
+mod source;
+mod spec;
+mod status;
+
+pub use job_template::JobTemplate;
+pub use source::{HuggingFaceSource, S3Source, Source, SourceType, UrlSource};
+pub use spec::{AccessMode, Model, ModelSpec, Storage};
+pub use status::{Content, DownloadStatus, LastFailure, ModelStatus, Phase};
+
+/// Version of the API.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,139 @@
+//! What the operator saw and did: `status`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+use crate::reason::Reason;
+
+/// Where a model is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Claim and Job are about to be made, or something has to go away first.
+    #[default]
+    Pending,
+    /// The Job is there and has not ended.
+    Downloading,
+    /// Content is published; pods can mount it.
+    Ready,
+    /// The download failed; the message says why.
+    Failed,
+}
+
+impl Phase {
+    /// The word as written in status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Downloading => "Downloading",
+            Self::Ready => "Ready",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// What the operator saw and did. Written by the controller only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelStatus {
+    /// Where the model is on its way. `Ready` as long as any content is published, also while a newer one is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Name of the claim that holds the files.
+    #[serde(default, rename = "pvcName", skip_serializing_if = "Option::is_none")]
+    pub pvc_name: Option<String>,
+    /// One sentence on the phase: why, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Share of the wanted bytes that are on the claim, in whole percent. 0 until the source has told the size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub progress: Option<i32>,
+    /// `Ready`, `StorageBound`, `Downloaded` and `UpToDate`, each with a reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The published content: what pods mount. Absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// UID of the claim that the content lies on. Another UID means that the claim was made anew, so the content is lost.
+    #[serde(default, rename = "claimUID", skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+    /// The newest download, running or ended. Absent until one was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download: Option<DownloadStatus>,
+}
+
+/// Published content. It describes what is mounted, not the newest spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// Content id: 20 hex digits that stand for source, version and refresh time.
+    pub id: String,
+    /// Directory on the claim, relative to its root. Empty: the root itself (stock images).
+    pub path: String,
+    /// `spec.version` when it was downloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// `spec.source` when it was downloaded.
+    pub source: Source,
+    /// Commit or ETag that the revision was resolved to. Absent where nothing resolved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_revision: Option<String>,
+    /// Bytes of all files. Absent where nothing counted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes: Option<i64>,
+    /// Whether every file was checked against a digest of its source.
+    #[serde(default)]
+    pub verified: bool,
+}
+
+/// One download, with all its attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DownloadStatus {
+    /// The content id that is fetched.
+    pub id: String,
+    /// Bytes of the whole model. Absent until the source has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub total_bytes: Option<i64>,
+    /// Bytes that are on the claim. Never goes back within one id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub downloaded_bytes: Option<i64>,
+    /// Speed over the last seconds. Absent while nothing runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes_per_second: Option<i64>,
+    /// Number of Jobs started for this id, from 1.
+    #[schemars(range(min = 1))]
+    pub attempt: i32,
+    /// When the newest of these Jobs was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// How the newest failed Job failed. Stays while the next one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+}
+
+/// How a Job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// The reason, one word.
+    #[schemars(with = "String")]
+    #[serde(deserialize_with = "Reason::deserialize_or_unknown")]
+    pub reason: Reason,
+    /// One sentence that names the thing at fault.
+    pub message: String,
+    /// When the Job ended.
+    pub at: Time,
+}

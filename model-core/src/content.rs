@@ -1,0 +1,95 @@
+//! The content id: what tells one download from another.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::api::Source;
+
+/// Version of the hashed form. A change of it downloads every model again, so it never changes lightly.
+const FORMAT: u32 = 1;
+
+/// Number of hex digits of an id.
+pub const LENGTH: usize = 20;
+
+/// The content id of a source, a version and the value of the refresh annotation: the first [`LENGTH`] hex digits of
+/// the SHA-256 over canonical JSON, with sorted keys and without absent fields.
+///
+/// Storage, credentials and Job settings do not count: to change them must not download anything again.
+#[must_use]
+pub fn content_id(source: &Source, version: Option<&str>, refresh: Option<&str>) -> String {
+    let wanted = json!({ "format": FORMAT, "source": source, "version": version, "refresh": refresh });
+    let digest = Sha256::digest(canonical(&wanted));
+    digest.iter().take(LENGTH / 2).fold(String::with_capacity(LENGTH), |mut id, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+/// Canonical JSON: keys sorted, nulls left out, no white space.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut present: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
+            present.sort_by_key(|(key, _)| *key);
+            let fields: Vec<_> = present
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
+        scalar => scalar.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{HuggingFaceSource, S3Source, UrlSource};
+
+    fn hugging_face(revision: &str) -> Source {
+        Source::HuggingFace(HuggingFaceSource {
+            repo_id: "meta-llama/Llama-3.1-8B-Instruct".into(),
+            revision: revision.into(),
+            include: vec![],
+            exclude: vec!["original/*".into()],
+        })
+    }
+
+    /// Golden values: if one changes, every installed Model downloads again.
+    #[test]
+    fn ids_never_change() {
+        let url = Source::Url(UrlSource { url: "https://example.com/a.bin".into(), sha256: None });
+        let s3 = Source::S3(S3Source { bucket: "models".into(), key: "llama/".into(), endpoint: None, region: None });
+        let ids = [
+            content_id(&hugging_face("main"), None, None),
+            content_id(&hugging_face("main"), Some("3.1"), None),
+            content_id(&hugging_face("main"), Some("3.1"), Some("2026-01-01T00:00:00Z")),
+            content_id(&url, None, None),
+            content_id(&s3, None, None),
+        ];
+        insta::assert_yaml_snapshot!(ids);
+    }
+
+    #[test]
+    fn the_hashed_form_is_canonical() {
+        let json = json!({"b": [1, "x\"y"], "a": {"d": null, "c": true}});
+        assert_eq!(canonical(&json), r#"{"a":{"c":true},"b":[1,"x\"y"]}"#);
+    }
+
+    #[test]
+    fn source_version_and_refresh_each_count() {
+        let base = content_id(&hugging_face("main"), None, None);
+        assert_eq!(base.len(), LENGTH);
+        assert_ne!(base, content_id(&hugging_face("v2"), None, None));
+        assert_ne!(base, content_id(&hugging_face("main"), Some("main"), None));
+        assert_ne!(base, content_id(&hugging_face("main"), None, Some("main")));
+        assert_ne!(
+            content_id(&hugging_face("main"), Some("x"), None),
+            content_id(&hugging_face("main"), None, Some("x"))
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! The download of content that is not published yet.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::retry::{Retry, retry};
+use super::{Step, Write, stale_job};
+use crate::api::{Content, DownloadStatus, LastFailure, Phase};
+use crate::names::job_name;
+use crate::observed::{ClaimState, JobState, Observed};
+use crate::reason::Reason;
+use crate::report::{Failure, Progress, Published};
+
+/// The next step towards the wanted content. The claim is ours or absent.
+pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
+    match &seen.job {
+        JobState::Foreign { owner } => Step::failed(
+            Reason::JobConflict,
+            format!("Job {} belongs to {owner} and is left untouched", job_name(seen.model.name)),
+        )
+        .looking_again(now),
+        JobState::Terminating => Step::pending(Reason::JobTerminating, "waiting until the old Job is gone".to_owned()),
+        JobState::Stale { .. } => Step::pending(
+            Reason::JobStale,
+            "removing a Job that was made for other content or another claim".to_owned(),
+        )
+        .writing(stale_job(seen)),
+        JobState::Running { trouble, progress } => running(seen, trouble.as_ref(), progress.as_ref(), now),
+        JobState::Succeeded { published } => succeeded(seen, published.as_ref(), now),
+        JobState::Failed { failure, at } => failed(seen, failure, *at, now),
+        JobState::Absent => without_job(seen, now),
+    }
+}
+
+/// The recorded download of the wanted content. A new content id starts a new record.
+fn recorded<'a>(seen: &'a Observed) -> Option<&'a DownloadStatus> {
+    seen.model.status?.download.as_ref().filter(|download| download.id == seen.model.content_id)
+}
+
+/// The record of the attempt that the Job in place stands for. A crash before it was recorded is made up for here.
+fn attempt(seen: &Observed, now: Timestamp) -> DownloadStatus {
+    let mut download = recorded(seen)
+        .cloned()
+        .unwrap_or_else(|| DownloadStatus { id: seen.model.content_id.clone(), ..DownloadStatus::default() });
+    if download.started_at.is_none() {
+        download.attempt = download.attempt.saturating_add(1);
+        download.started_at = Some(Time(now));
+    }
+    download
+}
+
+fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progress>, now: Timestamp) -> Step {
+    let mut download = attempt(seen, now);
+    if let Some(progress) = progress {
+        record(&mut download, progress);
+    }
+    let claim_trouble = match &seen.claim {
+        ClaimState::Ours { trouble, .. } => trouble.as_ref(),
+        ClaimState::Absent | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => None,
+    };
+    let (reason, message) = match claim_trouble.or(trouble) {
+        Some(trouble) => (trouble.reason, trouble.message.clone()),
+        None => (Reason::Downloading, "downloading".to_owned()),
+    };
+    Step { download: Some(download), ..Step::new(Phase::Downloading, reason, message) }
+}
+
+/// Bytes never go back within one content id: a restarted loader, or a forged line, cannot make them.
+fn record(download: &mut DownloadStatus, progress: &Progress) {
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    download.total_bytes = progress.total_bytes.map(bytes).or(download.total_bytes);
+    let seen = bytes(progress.downloaded_bytes);
+    let capped = download.total_bytes.map_or(seen, |total| seen.min(total));
+    download.downloaded_bytes = Some(capped.max(download.downloaded_bytes.unwrap_or(0)));
+    download.bytes_per_second = Some(bytes(progress.bytes_per_second));
+}
+
+fn succeeded(seen: &Observed, published: Option<&Published>, now: Timestamp) -> Step {
+    if matches!(seen.claim, ClaimState::Absent) {
+        // With the new claim in place this Job counts as stale.
+        return Step::pending(Reason::ClaimLost, "the claim that held the content is gone: starting over".to_owned())
+            .writing(vec![Write::CreateClaim]);
+    }
+    let bytes = published.map(|published| i64::try_from(published.bytes).unwrap_or(i64::MAX));
+    let content = Content {
+        id: seen.model.content_id.clone(),
+        path: seen.wanted_path.clone(),
+        version: seen.model.spec.version.clone(),
+        source: seen.model.spec.source.clone(),
+        resolved_revision: published.and_then(|published| published.resolved_revision.clone()),
+        bytes,
+        verified: published.is_some_and(|published| published.unverified_files == 0),
+    };
+    let mut download = attempt(seen, now);
+    download.total_bytes = bytes.or(download.total_bytes);
+    download.downloaded_bytes = download.total_bytes;
+    download.bytes_per_second = None;
+    Step { download: Some(download), publishes: Some(content.clone()), ..Step::ready(&content) }
+}
+
+fn failed(seen: &Observed, failure: &Failure, at: Timestamp, now: Timestamp) -> Step {
+    let mut download = attempt(seen, now);
+    download.bytes_per_second = None;
+    // A Job's times are whole seconds: a quick failure must not seem older than its own start.
+    let at = download.started_at.as_ref().map_or(at, |started| at.max(started.0));
+    download.last_failure =
+        Some(LastFailure { reason: failure.reason, message: failure.message.clone(), at: Time(at) });
+    Step { download: Some(download), ..Step::failed(failure.reason, failure.message.clone()) }
+}
+
+fn without_job(seen: &Observed, now: Timestamp) -> Step {
+    let Some(download) = recorded(seen) else { return start(seen, now) };
+    if download.started_at.is_none() {
+        return start(seen, now);
+    }
+    match current_failure(download) {
+        None => again(download, Reason::JobLost, "the Job went away before it ended: starting over"),
+        Some(failure) => match retry(failure, download.attempt, now) {
+            Retry::Now => again(download, Reason::Retrying, "the failed Job is gone: starting over"),
+            Retry::At(when) => Step { look_again: Some(when), ..Step::failed(failure.reason, failure.message.clone()) },
+            Retry::Never => Step::failed(failure.reason, failure.message.clone()),
+        },
+    }
+}
+
+/// How the newest attempt failed. A failure of an attempt before it does not count.
+fn current_failure(download: &DownloadStatus) -> Option<&LastFailure> {
+    let failure = download.last_failure.as_ref()?;
+    let newest = download.started_at.as_ref().is_none_or(|started| failure.at.0 >= started.0);
+    newest.then_some(failure)
+}
+
+/// Back to `Pending`: the next look starts a new attempt.
+fn again(download: &DownloadStatus, reason: Reason, message: &str) -> Step {
+    let download = DownloadStatus { started_at: None, bytes_per_second: None, ..download.clone() };
+    Step { download: Some(download), ..Step::pending(reason, message.to_owned()) }
+}
+
+fn start(seen: &Observed, now: Timestamp) -> Step {
+    let writes = match seen.claim {
+        ClaimState::Absent => vec![Write::CreateClaim, Write::CreateJob],
+        ClaimState::Ours { .. } | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => {
+            vec![Write::CreateJob]
+        }
+    };
+    let step = Step::new(Phase::Downloading, Reason::Downloading, "downloading".to_owned());
+    Step { download: Some(attempt(seen, now)), writes, ..step }
+}

@@ -1,0 +1,224 @@
+//! The state machine. [`decide`] takes one look at the cluster and the time, and gives the next step.
+//!
+//! | phase | what happens |
+//! |---|---|
+//! | `Pending` | create claim and Job -> `Downloading` |
+//! | `Downloading` | watch the Job -> `Ready` or `Failed` |
+//! | `Ready` | check that the claim exists -> stay, or back to `Pending` |
+//! | `Failed` | when the Job is gone -> `Pending` (retry) |
+//!
+//! Published content keeps the phase at `Ready`; what a newer download does then shows in the condition `UpToDate`.
+
+mod download;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Content, DownloadStatus, Phase};
+use crate::names::claim_name;
+use crate::observed::{ClaimState, JobState, Observed};
+use crate::reason::Reason;
+
+pub use retry::{JOB_TTL_SECONDS, Retry, retry};
+
+/// How often a conflict with somebody else's object is looked at again.
+const CONFLICT_RECHECK: SignedDuration = SignedDuration::from_mins(1);
+
+/// The next step of one Model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The phase to record.
+    pub phase: Phase,
+    /// The one word for it.
+    pub reason: Reason,
+    /// One sentence for people: what is, and what to do.
+    pub message: String,
+    /// The published content to record. `None`: nothing can be mounted.
+    pub content: Option<Content>,
+    /// The claim that the published content lies on.
+    pub claim_uid: Option<String>,
+    /// The newest download to record.
+    pub download: Option<DownloadStatus>,
+    /// Whether the published content is the wanted one.
+    pub up_to_date: bool,
+    /// The writes that make it true, in order. They come before the status is recorded.
+    pub writes: Vec<Write>,
+    /// When to look again if nothing happens before. `None`: only when something happens.
+    pub look_again: Option<Timestamp>,
+}
+
+/// A write to the cluster. Each can be repeated without harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Create the claim. Its UID goes into a Job created after it.
+    CreateClaim,
+    /// Create the download Job.
+    CreateJob,
+    /// Delete the Job of this UID, and no other.
+    DeleteJob {
+        /// UID of the Job.
+        uid: String,
+    },
+}
+
+/// Decides the next step of one Model. Total and pure: equal input gives equal output.
+#[must_use]
+pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
+    let published = published(seen);
+    let next = match &seen.claim {
+        ClaimState::Foreign { owner } => Step::failed(
+            Reason::ClaimConflict,
+            format!("claim {} belongs to {owner} and is left untouched", claim_name(seen.model.name)),
+        )
+        .looking_again(now),
+        ClaimState::Lost => Step::failed(
+            Reason::ClaimLost,
+            format!("claim {0} lost its volume: delete it to start over", claim_name(seen.model.name)),
+        ),
+        ClaimState::Terminating => claim_terminating(seen),
+        ClaimState::Absent | ClaimState::Ours { .. } => match published {
+            None if recorded_content(seen).is_some() => {
+                content_lost(seen, "the claim that held the content is gone: starting over")
+            }
+            Some(content) if content.id == seen.model.content_id => settled(seen, content),
+            Some(content) if content.path == seen.wanted_path => Step::overwrite(),
+            Some(_) | None => download::next(seen, now),
+        },
+    };
+    next.into_decision(seen, published)
+}
+
+/// The recorded content, whether or not it still exists.
+fn recorded_content<'a>(seen: &'a Observed) -> Option<&'a Content> {
+    seen.model.status?.content.as_ref()
+}
+
+/// The recorded content, if the claim is still the one that it was written to.
+fn published<'a>(seen: &'a Observed) -> Option<&'a Content> {
+    let ClaimState::Ours { uid, .. } = &seen.claim else { return None };
+    let same_claim = seen.model.status?.claim_uid.as_deref() == Some(uid);
+    recorded_content(seen).filter(|_| same_claim)
+}
+
+/// The claim goes away when the last pod that mounts it does. Our own download pod must not be that pod.
+fn claim_terminating(seen: &Observed) -> Step {
+    content_lost(seen, "the claim is being deleted: waiting until no pod mounts it").writing(stale_job(seen))
+}
+
+/// Back to `Pending`, with nothing left of the newest download: the next attempt starts from nothing.
+fn content_lost(seen: &Observed, message: &str) -> Step {
+    let recorded = seen.model.status.and_then(|status| status.download.as_ref());
+    let download = recorded.map(|download| DownloadStatus {
+        downloaded_bytes: None,
+        bytes_per_second: None,
+        started_at: None,
+        ..download.clone()
+    });
+    Step { download, ..Step::pending(Reason::ClaimLost, message.to_owned()) }
+}
+
+/// The wanted content is published. A Job of other content has no purpose any more.
+fn settled(seen: &Observed, content: &Content) -> Step {
+    Step::ready(content).writing(stale_job(seen))
+}
+
+fn stale_job(seen: &Observed) -> Vec<Write> {
+    match &seen.job {
+        JobState::Stale { uid } => vec![Write::DeleteJob { uid: uid.clone() }],
+        JobState::Absent
+        | JobState::Terminating
+        | JobState::Foreign { .. }
+        | JobState::Running { .. }
+        | JobState::Succeeded { .. }
+        | JobState::Failed { .. } => Vec::new(),
+    }
+}
+
+/// A step as the rules give it, before published content has its say.
+#[derive(Debug)]
+struct Step {
+    phase: Phase,
+    reason: Reason,
+    message: String,
+    /// Content that this step publishes.
+    publishes: Option<Content>,
+    /// Content that was published must not be offered any longer: it is about to be overwritten.
+    withdraws: bool,
+    /// The download to record. `None` keeps what was recorded.
+    download: Option<DownloadStatus>,
+    writes: Vec<Write>,
+    look_again: Option<Timestamp>,
+}
+
+impl Step {
+    fn new(phase: Phase, reason: Reason, message: String) -> Self {
+        Self {
+            phase,
+            reason,
+            message,
+            publishes: None,
+            withdraws: false,
+            download: None,
+            writes: Vec::new(),
+            look_again: None,
+        }
+    }
+
+    fn pending(reason: Reason, message: String) -> Self {
+        Self::new(Phase::Pending, reason, message)
+    }
+
+    fn failed(reason: Reason, message: String) -> Self {
+        Self::new(Phase::Failed, reason, message)
+    }
+
+    fn ready(content: &Content) -> Self {
+        let reason = if content.verified { Reason::Downloaded } else { Reason::NotVerified };
+        let message = match &content.resolved_revision {
+            Some(revision) => format!("ready to mount at revision {revision}"),
+            None => "ready to mount".to_owned(),
+        };
+        Self::new(Phase::Ready, reason, message)
+    }
+
+    /// Stock images write to the claim's root. So the old content is withdrawn first, and only then overwritten.
+    fn overwrite() -> Self {
+        let message = "the spec changed: the old content is withdrawn before it is overwritten".to_owned();
+        Self { withdraws: true, ..Self::pending(Reason::Starting, message) }
+    }
+
+    fn writing(mut self, writes: Vec<Write>) -> Self {
+        self.writes = writes;
+        self
+    }
+
+    /// For what no watch of ours tells: somebody else's object of our name.
+    fn looking_again(mut self, now: Timestamp) -> Self {
+        self.look_again = now.checked_add(CONFLICT_RECHECK).ok();
+        self
+    }
+
+    /// Published content stays offered, and the phase `Ready`, whatever a newer download does.
+    fn into_decision(self, seen: &Observed, published: Option<&Content>) -> Decision {
+        let live_claim = match &seen.claim {
+            ClaimState::Ours { uid, .. } => Some(uid.clone()),
+            ClaimState::Absent | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => None,
+        };
+        let content = if self.withdraws { None } else { self.publishes.or_else(|| published.cloned()) };
+        let up_to_date = content.as_ref().is_some_and(|content| content.id == seen.model.content_id);
+        let recorded = seen.model.status.and_then(|status| status.download.clone());
+        Decision {
+            phase: if content.is_some() { Phase::Ready } else { self.phase },
+            reason: self.reason,
+            message: self.message,
+            claim_uid: content.as_ref().and(live_claim),
+            content,
+            download: self.download.or(recorded),
+            up_to_date,
+            writes: self.writes,
+            look_again: self.look_again,
+        }
+    }
+}

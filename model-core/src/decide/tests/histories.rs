@@ -1,0 +1,137 @@
+//! Whole histories: whatever happened, and wherever the controller died, a kind world ends well.
+
+use proptest::prelude::*;
+
+use super::world::{Happening, World};
+use crate::api::Phase;
+use crate::persisted::Downloader;
+use crate::reason::Reason;
+
+/// A failure that only a person can mend waits for one, so a kind world includes that person deleting the Job, or the
+/// day passing.
+const STEPS: usize = 12;
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        4 => (0_usize..5).prop_map(|writes| Happening::Look { writes }),
+        1 => Just(Happening::LookTwice),
+        2 => Just(Happening::JobSucceeds),
+        1 => prop_oneof![Just(Reason::NetworkError), Just(Reason::DiskFull), Just(Reason::Evicted)].prop_map(Happening::JobFails),
+        1 => Just(Happening::JobDeleted),
+        1 => Just(Happening::JobGone),
+        1 => Just(Happening::ClaimDeleted),
+        1 => Just(Happening::ClaimGone),
+        1 => (0_u8..3).prop_map(Happening::SpecChanges),
+        1 => (0_u32..200).prop_map(Happening::TimePasses),
+    ]
+}
+
+fn downloader() -> impl Strategy<Value = Downloader> {
+    prop_oneof![Just(Downloader::Stock), Just(Downloader::Loader { image: "loader".into() })]
+}
+
+proptest! {
+    #[test]
+    fn a_kind_world_becomes_ready_and_then_writes_nothing(
+        downloader in downloader(),
+        history in proptest::collection::vec(happening(), 0..40),
+    ) {
+        let mut world = World::new(downloader);
+        for happening in &history {
+            world.happens(happening);
+        }
+        // The failed Job is deleted by somebody, which is the wish to retry.
+        let failed = world.model.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Failed));
+        if failed || world.look(0).phase == Phase::Failed {
+            world.happens(&Happening::JobDeleted);
+        }
+        world.happens(&Happening::TimePasses(60 * 24));
+        for _ in 0..STEPS {
+            world.kind_step();
+            if world.look(0).phase == Phase::Failed {
+                world.happens(&Happening::JobDeleted);
+            }
+        }
+        prop_assert!(world.is_ready(), "{world:#?}");
+
+        let settled = world.model.status.clone();
+        world.happens(&Happening::TimePasses(5));
+        let decision = world.look(usize::MAX);
+        prop_assert!(decision.writes.is_empty(), "{decision:#?}");
+        prop_assert_eq!(&world.model.status, &settled);
+    }
+
+    #[test]
+    fn a_crash_between_any_two_writes_repeats_work_and_skips_none(
+        downloader in downloader(),
+        crashes in proptest::collection::vec(0_usize..4, 0..20),
+    ) {
+        let mut world = World::new(downloader);
+        for writes in crashes {
+            world.happens(&Happening::Look { writes });
+            world.happens(&Happening::JobSucceeds);
+        }
+        for _ in 0..STEPS {
+            world.kind_step();
+        }
+        prop_assert!(world.is_ready(), "{world:#?}");
+        let download = world.model.status.and_then(|status| status.download).expect("a download is recorded");
+        prop_assert_eq!(download.attempt, 1, "one Job was enough");
+    }
+}
+
+#[test]
+fn an_undisturbed_life_takes_two_looks() {
+    let mut world = World::new(Downloader::Loader { image: "loader".into() });
+    world.happens(&Happening::Look { writes: usize::MAX });
+    assert_eq!(world.model.status.as_ref().and_then(|status| status.phase), Some(Phase::Downloading));
+    world.happens(&Happening::JobSucceeds);
+    world.happens(&Happening::Look { writes: usize::MAX });
+    assert!(world.is_ready());
+}
+
+#[test]
+fn a_new_spec_downloads_beside_content_that_stays_ready() {
+    let mut world = World::new(Downloader::Loader { image: "loader".into() });
+    (0..3).for_each(|_| world.kind_step());
+    world.happens(&Happening::SpecChanges(1));
+    for happening in [Happening::Look { writes: 9 }, Happening::JobGone, Happening::Look { writes: 9 }] {
+        world.happens(&happening);
+        let status = world.model.status.clone().unwrap();
+        assert_eq!(status.phase, Some(Phase::Ready), "{status:#?}");
+        assert_ne!(status.content.unwrap().id, world.wanted());
+    }
+    world.happens(&Happening::JobFails(Reason::SourceNotFound));
+    world.happens(&Happening::Look { writes: 9 });
+    let status = world.model.status.clone().unwrap();
+    assert_eq!(status.phase, Some(Phase::Ready), "a failed refresh takes nothing down");
+    let up_to_date = status.conditions.iter().find(|condition| condition.type_ == "UpToDate").unwrap();
+    assert_eq!((up_to_date.status.as_str(), up_to_date.reason.as_str()), ("False", "SourceNotFound"));
+}
+
+#[test]
+fn stock_images_withdraw_the_old_content_before_they_overwrite_it() {
+    let mut world = World::new(Downloader::Stock);
+    (0..3).for_each(|_| world.kind_step());
+    world.happens(&Happening::SpecChanges(1));
+    let decision = world.look(usize::MAX);
+    assert_eq!((decision.phase, decision.content, decision.writes), (Phase::Pending, None, vec![]));
+}
+
+#[test]
+fn a_permanent_failure_waits_for_a_person_and_a_passing_one_for_the_hour() {
+    for (reason, phase) in [(Reason::SourceNotFound, Phase::Failed), (Reason::NetworkError, Phase::Pending)] {
+        let mut world = World::new(Downloader::Stock);
+        world.happens(&Happening::Look { writes: 9 });
+        world.happens(&Happening::JobFails(reason));
+        world.happens(&Happening::Look { writes: 9 });
+        world.happens(&Happening::TimePasses(60));
+        // The TTL removes the Job.
+        world.happens(&Happening::JobDeleted);
+        world.happens(&Happening::JobGone);
+        assert_eq!(world.look(9).phase, phase, "{reason}");
+        // A new spec is a new chance.
+        world.happens(&Happening::SpecChanges(1));
+        assert_eq!(world.look(9).phase, Phase::Downloading, "{reason}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Every phase with every state of the claim and the Job, in one table that a human reads.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::world::model;
+use crate::api::{Content, DownloadStatus, ModelStatus, Phase};
+use crate::decide::decide;
+use crate::observed::{ClaimState, JobState, Observed};
+use crate::persisted::Persisted;
+use crate::reason::Reason;
+use crate::report::{Failure, Published};
+
+fn claims() -> [(&'static str, ClaimState); 7] {
+    let ours = |uid: &str, bound| ClaimState::Ours { uid: uid.into(), bound, trouble: None };
+    [
+        ("absent", ClaimState::Absent),
+        ("terminating", ClaimState::Terminating),
+        ("foreign", ClaimState::Foreign { owner: "Model/other".into() }),
+        ("lost", ClaimState::Lost),
+        ("pending", ours("claim", false)),
+        ("bound", ours("claim", true)),
+        ("made anew", ours("another", true)),
+    ]
+}
+
+fn jobs() -> [(&'static str, JobState); 7] {
+    let failure = Failure { reason: Reason::NetworkError, message: "connection reset".into() };
+    [
+        ("absent", JobState::Absent),
+        ("terminating", JobState::Terminating),
+        ("foreign", JobState::Foreign { owner: "nobody".into() }),
+        ("stale", JobState::Stale { uid: "stale".into() }),
+        ("running", JobState::Running { trouble: None, progress: None }),
+        ("succeeded", JobState::Succeeded { published: Some(Published::default()) }),
+        ("failed", JobState::Failed { failure, at: Timestamp::UNIX_EPOCH }),
+    ]
+}
+
+/// What the controller recorded when it left the Model in this phase.
+fn recorded(phase: Option<Phase>, id: &str, source: &crate::api::Source) -> Option<ModelStatus> {
+    let phase = phase?;
+    let content = Content {
+        id: id.to_owned(),
+        path: format!("revisions/{id}"),
+        version: None,
+        source: source.clone(),
+        resolved_revision: None,
+        bytes: None,
+        verified: true,
+    };
+    let ready = phase == Phase::Ready;
+    let started = phase != Phase::Pending;
+    let failure = crate::api::LastFailure {
+        reason: Reason::NetworkError,
+        message: "connection reset".into(),
+        at: Time(Timestamp::UNIX_EPOCH),
+    };
+    Some(ModelStatus {
+        phase: Some(phase),
+        content: ready.then_some(content),
+        claim_uid: ready.then(|| "claim".to_owned()),
+        download: Some(DownloadStatus {
+            id: id.to_owned(),
+            attempt: 1,
+            started_at: started.then_some(Time(Timestamp::UNIX_EPOCH)),
+            last_failure: (phase == Phase::Failed).then_some(failure),
+            ..DownloadStatus::default()
+        }),
+        ..ModelStatus::default()
+    })
+}
+
+#[test]
+fn every_phase_with_every_claim_and_job() {
+    let phases = [None, Some(Phase::Pending), Some(Phase::Downloading), Some(Phase::Ready), Some(Phase::Failed)];
+    let mut table = format!("{:<12} {:<12} {:<12} -> phase, reason, writes\n", "phase", "claim", "job");
+    for phase in phases {
+        for (claim_name, claim) in claims() {
+            for (job_name, job) in jobs() {
+                let mut model = model("https://example.com/0");
+                let id = Persisted::try_from(&model).unwrap().content_id;
+                model.status = recorded(phase, &id, &model.spec.source);
+                let persisted = Persisted::try_from(&model).unwrap();
+                let wanted_path = format!("revisions/{id}");
+                let seen = Observed { model: &persisted, wanted_path, claim: claim.clone(), job };
+                let next = decide(&seen, Timestamp::UNIX_EPOCH);
+
+                let was_ready = phase == Some(Phase::Ready);
+                if next.phase == Phase::Ready && !(was_ready && claim_name != "made anew") {
+                    assert_eq!(job_name, "succeeded", "only a Job of this content and claim makes a Model ready");
+                }
+                let phase = phase.map_or("none", Phase::as_str);
+                writeln!(
+                    table,
+                    "{phase:<12} {claim_name:<12} {job_name:<12} -> {} {} {:?}",
+                    next.phase.as_str(),
+                    next.reason,
+                    next.writes
+                )
+                .unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}

@@ -1,0 +1,48 @@
+//! Labels, annotations and field managers: every key that the operator reads or writes.
+
+/// The API group, and the prefix of every label and annotation.
+pub const GROUP: &str = "models.main-currents.news";
+
+/// The prefix that the specification writes. Read with the same meaning as [`GROUP`].
+pub const SPECIFICATION_PREFIX: &str = "models.example.com";
+
+/// Label on claim, Job and download pod: the Model's name.
+pub const MODEL: &str = "models.main-currents.news/model";
+
+/// Label on claim, Job and download pod: who made it.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// Value of [`MANAGED_BY`].
+pub const MANAGER: &str = "model-operator";
+
+/// Annotation on the Job: the content id that it downloads.
+pub const CONTENT_ID: &str = "models.main-currents.news/content-id";
+
+/// Annotation on the Job: the UID of the claim that it writes to.
+pub const CLAIM_UID: &str = "models.main-currents.news/claim-uid";
+
+/// Annotation on a Model: a time. A new value asks for a new download of the same spec.
+pub const REFRESH: &str = "models.main-currents.news/refresh";
+
+/// Field manager of the controller's writes.
+pub const FIELD_MANAGER: &str = "model-controller";
+
+/// Pod annotations, read under [`GROUP`] and [`SPECIFICATION_PREFIX`].
+pub mod inject {
+    /// Required: comma-separated names of Models in the pod's namespace.
+    pub const INJECT: &str = "inject";
+    /// Where to mount. `{name}` stands for the Model's name. Default [`DEFAULT_MOUNT_PATH`].
+    pub const MOUNT_PATH: &str = "mount-path";
+    /// Whether mount and volume are read-only. Default `"true"`.
+    pub const READ_ONLY: &str = "read-only";
+    /// Name of the container that gets the mount. Default: the first container.
+    pub const CONTAINER: &str = "container";
+    /// Whether `MODEL_…` variables are set. Default `"true"`.
+    pub const INJECT_ENV: &str = "inject-env";
+    /// Written, not read as a wish: the containers that were chosen, so that a second pass moves nothing.
+    pub const INJECTED_CONTAINERS: &str = "injected-containers";
+    /// Label that marks a pod as done: `"true"`.
+    pub const INJECTED: &str = "injected";
+    /// Where a model is mounted when the pod does not say.
+    pub const DEFAULT_MOUNT_PATH: &str = "/models/{name}";
+}

@@ -1,0 +1,23 @@
+//! The pure heart of the Model operator: values in, values out.
+//!
+//! - [`api`]: `kind: Model` as users write it, with its schema and rules.
+//! - [`names`], [`labels`]: every name, label and annotation of the operator.
+//! - [`content`]: the content id, which tells one download from another.
+//! - [`observed`]: one look at the cluster, reduced to what can change the outcome.
+//! - [`mod@decide`]: the state machine. [`decide::decide`] takes a look and the time, and gives the next step.
+//! - [`status`]: writes a decision down as `status`, with conditions.
+//! - [`persisted`]: a Model that the API server stored, and which images download it.
+//! - [`reason`], [`report`]: the closed list of reasons, and what the loader tells the controller.
+//!
+//! Nothing here does I/O, knows a client or reads a clock, so any operator can embed it.
+
+pub mod api;
+pub mod content;
+pub mod decide;
+pub mod labels;
+pub mod names;
+pub mod observed;
+pub mod persisted;
+pub mod reason;
+pub mod report;
+pub mod status;

@@ -1,0 +1,79 @@
+//! Names of everything that belongs to a Model. Pure functions of the Model's name.
+
+/// Longest name of a Model, so that [`job_name`] and the names that Kubernetes derives from it fit in 63 characters.
+pub const MAX_MODEL_NAME: usize = 48;
+
+/// Whether `name` can name a Model: a DNS label of at most [`MAX_MODEL_NAME`] characters.
+#[must_use]
+pub fn is_model_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty()
+        && name.len() <= MAX_MODEL_NAME
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// The claim that holds the model's files, and the volume that pods mount it by.
+#[must_use]
+pub fn claim_name(model: &str) -> String {
+    format!("model-{model}")
+}
+
+/// The Job that downloads the model.
+#[must_use]
+pub fn job_name(model: &str) -> String {
+    format!("model-download-{model}")
+}
+
+/// What the environment variables of a model start with: `MODEL_LLAMA_3_8B` for `llama-3-8b`.
+#[must_use]
+pub fn env_prefix(model: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    std::iter::once("MODEL_").flat_map(str::chars).chain(model.chars().map(upper)).collect()
+}
+
+/// Where the loader publishes content on the claim, relative to the claim's root.
+#[must_use]
+pub fn revision_path(content_id: &str) -> String {
+    format!("revisions/{content_id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_those_of_the_specification() {
+        assert_eq!(claim_name("llama-3-8b"), "model-llama-3-8b");
+        assert_eq!(job_name("llama-3-8b"), "model-download-llama-3-8b");
+        assert_eq!(env_prefix("llama-3-8b"), "MODEL_LLAMA_3_8B");
+    }
+
+    #[test]
+    fn a_model_name_is_a_short_dns_label() {
+        let longest = "x".repeat(MAX_MODEL_NAME);
+        for good in ["a", "0", "llama-3-8b", longest.as_str()] {
+            assert!(is_model_name(good), "{good}");
+        }
+        let too_long = "x".repeat(MAX_MODEL_NAME + 1);
+        for bad in ["", "-a", "a-", "a.b", "A", "a_b", "a/b", "ä", too_long.as_str()] {
+            assert!(!is_model_name(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn derived_names_are_dns_labels_and_distinct(a in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?", b in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?") {
+            prop_assert!(is_model_name(&a));
+            for name in [claim_name(&a), job_name(&a)] {
+                prop_assert!(name.len() <= 63);
+                prop_assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'));
+            }
+            prop_assert_eq!(a == b, claim_name(&a) == claim_name(&b));
+            prop_assert_eq!(a == b, job_name(&a) == job_name(&b));
+            prop_assert_eq!(a == b, env_prefix(&a) == env_prefix(&b));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! One look at the cluster, reduced to what can change the outcome.
+//!
+//! Objects go in, values come out: no client and no clock. [`claim_state`], [`job_state`] and [`pod_trouble`] are the
+//! only places that read the status of Kubernetes objects.
+
+mod claim;
+mod job;
+mod pod;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+pub use claim::claim_state;
+pub use job::{job_state, newest_pod};
+pub use pod::{pod_outcome, pod_trouble};
+
+use crate::persisted::Persisted;
+use crate::report::{Failure, Progress, Published};
+
+/// One look at a Model and its children.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// The wish, and what was recorded last.
+    pub model: &'a Persisted<'a>,
+    /// Where the wanted content will lie, relative to the claim's root. Empty: the root itself.
+    pub wanted_path: String,
+    /// The claim of our name.
+    pub claim: ClaimState,
+    /// The Job of our name.
+    pub job: JobState,
+}
+
+/// The claim, reduced to what can change the outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimState {
+    /// There is none.
+    Absent,
+    /// It is being deleted; it stays until the last pod that mounts it is gone.
+    Terminating,
+    /// Its controller is not this Model. `owner` says who is, for people.
+    Foreign {
+        /// `Kind/name` of its controller, or `nobody`.
+        owner: String,
+    },
+    /// It is ours, but its volume is gone for good.
+    Lost,
+    /// It is ours.
+    Ours {
+        /// Its UID: another one means another volume.
+        uid: String,
+        /// Whether it has a volume. A class that waits for the first consumer binds when the download pod is placed.
+        bound: bool,
+        /// Why it cannot bind, where that is known.
+        trouble: Option<Failure>,
+    },
+}
+
+/// The download Job, reduced to what can change the outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// There is none.
+    Absent,
+    /// It is being deleted.
+    Terminating,
+    /// Its controller is not this Model. `owner` says who is, for people.
+    Foreign {
+        /// `Kind/name` of its controller, or `nobody`.
+        owner: String,
+    },
+    /// It was made for other content or another claim: its success proves nothing.
+    Stale {
+        /// Its UID, so that no other Job is deleted in its place.
+        uid: String,
+    },
+    /// It has not ended.
+    Running {
+        /// What holds it up, or how its last pod failed.
+        trouble: Option<Failure>,
+        /// The newest progress line. Absent where none was read.
+        progress: Option<Progress>,
+    },
+    /// It ended well.
+    Succeeded {
+        /// What the loader reported. Absent with stock images, or where the pod is gone.
+        published: Option<Published>,
+    },
+    /// It gave up.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// When it ended.
+        at: Timestamp,
+    },
+}
+
+/// Whether the controller of this object is the Model with this UID.
+fn is_ours(meta: &ObjectMeta, model: &Persisted) -> bool {
+    controller(meta).is_some_and(|(_, uid)| uid == model.uid)
+}
+
+/// The controller for people: `Kind/name`, or `nobody`.
+fn owner(meta: &ObjectMeta) -> String {
+    controller(meta).map_or_else(|| "nobody".to_owned(), |(owner, _)| owner)
+}
+
+fn controller(meta: &ObjectMeta) -> Option<(String, &str)> {
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    Some((format!("{}/{}", owner.kind, owner.name), &owner.uid))
+}

@@ -1,0 +1,91 @@
+//! The download pod as a value: what it reported, what holds it up.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+
+use crate::reason::Reason;
+use crate::report::{Failure, Outcome};
+
+/// Longest part of a foreign message that is repeated, in characters.
+const MAX_QUOTED: usize = 300;
+
+/// What the loader wrote as its termination message.
+#[must_use]
+pub fn pod_outcome(pod: &Pod) -> Option<Outcome> {
+    Outcome::parse(terminated(pod)?.message.as_deref()?)
+}
+
+/// What keeps the pod from starting, or how it failed. `None` while all is well.
+#[must_use]
+pub fn pod_trouble(pod: &Pod) -> Option<Failure> {
+    evicted(pod).or_else(|| terminated(pod).and_then(ended_badly)).or_else(|| waiting(pod)).or_else(|| unplaced(pod))
+}
+
+fn container_states(pod: &Pod) -> impl Iterator<Item = &ContainerState> {
+    let statuses: &[ContainerStatus] =
+        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    statuses.iter().filter_map(|status| status.state.as_ref())
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    container_states(pod).find_map(|state| state.terminated.as_ref())
+}
+
+fn evicted(pod: &Pod) -> Option<Failure> {
+    let status = pod.status.as_ref().filter(|status| status.reason.as_deref() == Some("Evicted"))?;
+    Some(Failure { reason: Reason::Evicted, message: quoted(status.message.as_deref().unwrap_or("pod evicted")) })
+}
+
+fn ended_badly(end: &ContainerStateTerminated) -> Option<Failure> {
+    if end.exit_code == 0 {
+        return None;
+    }
+    if end.reason.as_deref() == Some("OOMKilled") {
+        return Some(Failure {
+            reason: Reason::OutOfMemory,
+            message: "the download used more memory than its limit".to_owned(),
+        });
+    }
+    if let Some(Outcome::Failed(failure)) = end.message.as_deref().and_then(Outcome::parse) {
+        return Some(failure);
+    }
+    // Stock images: the last lines of the log stand in for a reason.
+    let last_words = end.message.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(quoted);
+    let message = match last_words {
+        Some(text) => format!("exit code {}: {text}", end.exit_code),
+        None => format!("exit code {}", end.exit_code),
+    };
+    Some(Failure { reason: Reason::DownloadFailed, message })
+}
+
+fn waiting(pod: &Pod) -> Option<Failure> {
+    let waiting = container_states(pod).find_map(|state| state.waiting.as_ref())?;
+    let reason = match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => Reason::ImagePullFailed,
+        "CreateContainerConfigError" => Reason::CredentialsMissing,
+        _ => return None,
+    };
+    Some(Failure { reason, message: quoted(waiting.message.as_deref().unwrap_or(reason.as_str())) })
+}
+
+fn unplaced(pod: &Pod) -> Option<Failure> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unplaced = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    let message = unplaced.message.as_deref().unwrap_or("the download pod fits on no node");
+    let reason = if message.to_lowercase().contains("persistentvolumeclaim") {
+        Reason::ClaimPending
+    } else {
+        Reason::Unschedulable
+    };
+    Some(Failure { reason, message: quoted(message) })
+}
+
+/// The end of a foreign text, without control characters and of bounded length. The end tells most in a log.
+fn quoted(text: &str) -> String {
+    let clean: Vec<char> = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let start = clean.len().saturating_sub(MAX_QUOTED);
+    clean.iter().skip(start).collect()
+}

@@ -1,0 +1,217 @@
+//! Real Kubernetes objects in, values out.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde_json::{Value, json};
+
+use super::{ClaimState, JobState, claim_state, job_state, newest_pod, pod_trouble};
+use crate::api::Model;
+use crate::persisted::Persisted;
+use crate::reason::Reason;
+use crate::report::{Failure, Published};
+
+fn model() -> Model {
+    serde_json::from_value(json!({
+        "apiVersion": "models.main-currents.news/v1alpha1",
+        "kind": "Model",
+        "metadata": {"name": "llama", "namespace": "default", "uid": "model-uid", "generation": 1},
+        "spec": {"source": {"url": {"url": "https://example.com/x"}}, "storage": {"size": "1Gi"}}
+    }))
+    .unwrap()
+}
+
+fn ours() -> Value {
+    json!([{"apiVersion": "models.main-currents.news/v1alpha1", "kind": "Model", "name": "llama", "uid": "model-uid", "controller": true}])
+}
+
+fn claim(metadata: &Value, phase: &str) -> PersistentVolumeClaim {
+    serde_json::from_value(
+        json!({"metadata": metadata, "spec": {"storageClassName": "fast"}, "status": {"phase": phase}}),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_claim_is_ours_only_by_the_uid_of_its_controller() {
+    let model = model();
+    let model = Persisted::try_from(&model).unwrap();
+    let state = |metadata: Value, phase: &str| claim_state(&model, Some(&claim(&metadata, phase)), None);
+    let foreign = |owner: &str| ClaimState::Foreign { owner: owner.into() };
+    let namesake =
+        json!([{"apiVersion": "v1", "kind": "Model", "name": "llama", "uid": "older-uid", "controller": true}]);
+    let user = json!([{"apiVersion": "v1", "kind": "Model", "name": "llama", "uid": "model-uid"}]);
+
+    assert_eq!(claim_state(&model, None, None), ClaimState::Absent);
+    assert_eq!(state(json!({"uid": "c"}), "Bound"), foreign("nobody"));
+    assert_eq!(state(json!({"uid": "c", "ownerReferences": namesake}), "Bound"), foreign("Model/llama"));
+    assert_eq!(state(json!({"uid": "c", "ownerReferences": user}), "Bound"), foreign("nobody"));
+    assert_eq!(
+        state(json!({"uid": "c", "ownerReferences": ours()}), "Bound"),
+        ClaimState::Ours { uid: "c".into(), bound: true, trouble: None }
+    );
+    assert_eq!(
+        state(json!({"uid": "c", "ownerReferences": ours()}), "Pending"),
+        ClaimState::Ours { uid: "c".into(), bound: false, trouble: None }
+    );
+    assert_eq!(state(json!({"uid": "c", "ownerReferences": ours()}), "Lost"), ClaimState::Lost);
+    let going = json!({"uid": "c", "ownerReferences": ours(), "deletionTimestamp": "2026-01-01T00:00:00Z"});
+    assert_eq!(state(going, "Bound"), ClaimState::Terminating);
+}
+
+#[test]
+fn a_missing_storage_class_is_named() {
+    let model = model();
+    let model = Persisted::try_from(&model).unwrap();
+    let claim = claim(&json!({"uid": "c", "ownerReferences": ours()}), "Pending");
+    let ClaimState::Ours { trouble: Some(trouble), .. } = claim_state(&model, Some(&claim), Some(false)) else {
+        panic!()
+    };
+    assert_eq!(trouble.reason, Reason::StorageClassNotFound);
+    assert_eq!(trouble.message, "PVC stuck Pending: storage class \"fast\" not found: verify storage class exists");
+    assert_eq!(
+        claim_state(&model, Some(&claim), Some(true)),
+        ClaimState::Ours { uid: "c".into(), bound: false, trouble: None }
+    );
+}
+
+fn job(model: &Persisted, condition: Option<Value>) -> Job {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "model-download-llama", "uid": "j", "ownerReferences": ours(),
+            "annotations": {
+                "models.main-currents.news/content-id": model.content_id,
+                "models.main-currents.news/claim-uid": "c",
+            },
+        },
+        "status": {"conditions": condition.into_iter().collect::<Vec<_>>()},
+    }))
+    .unwrap()
+}
+
+fn pod(status: &Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+}
+
+fn terminated(exit_code: i32, reason: &str, message: &str) -> Value {
+    json!({"containerStatuses": [{
+        "name": "loader", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": exit_code, "reason": reason, "message": message}},
+    }]})
+}
+
+fn waiting(reason: &str, message: &str) -> Value {
+    json!({"containerStatuses": [{
+        "name": "loader", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": reason, "message": message}},
+    }]})
+}
+
+#[test]
+fn a_job_counts_only_for_its_content_and_its_claim() {
+    let model = model();
+    let model = Persisted::try_from(&model).unwrap();
+    let claim = ClaimState::Ours { uid: "c".into(), bound: true, trouble: None };
+    let complete = json!({"type": "Complete", "status": "True"});
+    let state = |claim: &ClaimState, job: &Job| job_state(&model, claim, Some(job), None, None, Timestamp::UNIX_EPOCH);
+    let outdated = JobState::Stale { uid: "j".into() };
+
+    let mut done = job(&model, Some(complete.clone()));
+    assert_eq!(state(&claim, &done), JobState::Succeeded { published: None });
+    let remade = ClaimState::Ours { uid: "d".into(), bound: true, trouble: None };
+    for other in [ClaimState::Absent, ClaimState::Terminating, ClaimState::Lost, remade] {
+        assert_eq!(state(&other, &done), outdated, "{other:?}");
+    }
+    done.metadata.annotations = None;
+    assert_eq!(state(&claim, &done), outdated);
+    done.metadata.owner_references = None;
+    assert_eq!(state(&claim, &done), JobState::Foreign { owner: "nobody".into() });
+
+    let mut going = job(&model, Some(complete));
+    going.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+    assert_eq!(state(&claim, &going), JobState::Terminating);
+    let running = job(&model, Some(json!({"type": "Failed", "status": "False"})));
+    assert_eq!(state(&claim, &running), JobState::Running { trouble: None, progress: None });
+}
+
+#[test]
+fn the_loader_says_how_it_ended() {
+    let model = model();
+    let model = Persisted::try_from(&model).unwrap();
+    let claim = ClaimState::Ours { uid: "c".into(), bound: true, trouble: None };
+    let state = |condition: Value, pod: &Pod| {
+        job_state(&model, &claim, Some(&job(&model, Some(condition))), Some(pod), None, Timestamp::UNIX_EPOCH)
+    };
+    let complete = json!({"type": "Complete", "status": "True"});
+    let report = r#"{"succeeded":{"resolvedRevision":"abc","bytes":7,"files":1}}"#;
+    let published = Published { resolved_revision: Some("abc".into()), bytes: 7, files: 1, unverified_files: 0 };
+    assert_eq!(
+        state(complete.clone(), &pod(&terminated(0, "Completed", report))),
+        JobState::Succeeded { published: Some(published) }
+    );
+    let forged = r#"{"failed":{"reason":"Evicted","message":""}}"#;
+    assert_eq!(state(complete, &pod(&terminated(0, "Completed", forged))), JobState::Succeeded { published: None });
+
+    let failed = json!({
+        "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "too many retries",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let report = r#"{"failed":{"reason":"GatedRepository","message":"terms of a/b are not accepted"}}"#;
+    let at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let failure = |reason, message: &str| JobState::Failed { failure: Failure { reason, message: message.into() }, at };
+    for (pod, want) in [
+        (terminated(2, "Error", report), failure(Reason::GatedRepository, "terms of a/b are not accepted")),
+        (
+            terminated(137, "OOMKilled", ""),
+            failure(Reason::OutOfMemory, "the download used more memory than its limit"),
+        ),
+        (terminated(22, "Error", "curl: (22) 404\n"), failure(Reason::DownloadFailed, "exit code 22: curl: (22) 404")),
+        (json!({}), failure(Reason::DownloadFailed, "too many retries")),
+    ] {
+        assert_eq!(state(failed.clone(), &super::tests::pod(&pod)), want);
+    }
+    let late = json!({"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    assert_eq!(state(late, &pod(&json!({}))), failure(Reason::DeadlineExceeded, "too long"));
+}
+
+#[test]
+fn what_holds_a_pod_up_is_named() {
+    let unschedulable = |message: &str| json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]});
+    for (status, want) in [
+        (json!({}), None),
+        (waiting("ContainerCreating", ""), None),
+        (waiting("ImagePullBackOff", "Back-off pulling image \"x\""), Some(Reason::ImagePullFailed)),
+        (waiting("InvalidImageName", ""), Some(Reason::ImagePullFailed)),
+        (waiting("CreateContainerConfigError", "secret \"hf\" not found"), Some(Reason::CredentialsMissing)),
+        (unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint"), Some(Reason::Unschedulable)),
+        (unschedulable("pod has unbound immediate PersistentVolumeClaims"), Some(Reason::ClaimPending)),
+        (json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}), Some(Reason::Evicted)),
+        (terminated(1, "Error", &"x".repeat(9000)), Some(Reason::DownloadFailed)),
+    ] {
+        let trouble = pod_trouble(&pod(&status));
+        assert_eq!(trouble.as_ref().map(|trouble| trouble.reason), want, "{status}");
+        assert!(trouble.is_none_or(|trouble| trouble.message.len() < 400));
+    }
+}
+
+#[test]
+fn the_youngest_pod_of_the_job_speaks_for_it() {
+    let pod = |name: &str, owner: &str, created: &str| -> Pod {
+        serde_json::from_value(json!({"metadata": {
+            "name": name, "creationTimestamp": created,
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": owner}],
+        }}))
+        .unwrap()
+    };
+    let model = model();
+    let job = job(&Persisted::try_from(&model).unwrap(), None);
+    let pods = [
+        pod("first", "j", "2026-01-01T00:00:00Z"),
+        pod("second", "j", "2026-01-01T00:00:09Z"),
+        pod("of another job", "k", "2026-01-01T01:00:00Z"),
+    ];
+    assert_eq!(newest_pod(&job, &pods).unwrap().metadata.name.as_deref(), Some("second"));
+    assert!(newest_pod(&job, []).is_none());
+}

@@ -1,0 +1,98 @@
+//! A Model that the API server stored.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+
+use crate::api::{Model, ModelSpec, ModelStatus};
+use crate::content::content_id;
+use crate::labels;
+use crate::names::{is_model_name, revision_path};
+
+/// A Model as read back from the API server, so that every name a child needs is known to exist.
+#[derive(Clone, Debug)]
+pub struct Persisted<'a> {
+    /// `metadata.name`, known to be a [Model name](is_model_name).
+    pub name: &'a str,
+    /// `metadata.namespace`.
+    pub namespace: &'a str,
+    /// `metadata.uid`.
+    pub uid: &'a str,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The [content id](crate::content) that spec and refresh annotation ask for.
+    pub content_id: String,
+    /// The wish.
+    pub spec: &'a ModelSpec,
+    /// What was recorded last. `None` at first sight.
+    pub status: Option<&'a ModelStatus>,
+}
+
+/// The object cannot be acted on. Only a change of the object helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotPersisted {
+    /// A field that the API server always sets is missing.
+    #[error("the Model has no metadata.{0}: it was not read from an API server")]
+    NoField(&'static str),
+    /// The name would break the names of the children.
+    #[error("metadata.name {0:?} is no DNS label of at most 48 characters: create the Model under another name")]
+    BadName(String),
+}
+
+impl<'a> TryFrom<&'a Model> for Persisted<'a> {
+    type Error = NotPersisted;
+
+    fn try_from(model: &'a Model) -> Result<Self, NotPersisted> {
+        let meta = &model.metadata;
+        let name = meta.name.as_deref().ok_or(NotPersisted::NoField("name"))?;
+        if !is_model_name(name) {
+            return Err(NotPersisted::BadName(name.to_owned()));
+        }
+        let refresh = meta.annotations.as_ref().and_then(|all| all.get(labels::REFRESH)).map(String::as_str);
+        Ok(Self {
+            name,
+            namespace: meta.namespace.as_deref().ok_or(NotPersisted::NoField("namespace"))?,
+            uid: meta.uid.as_deref().ok_or(NotPersisted::NoField("uid"))?,
+            generation: meta.generation.ok_or(NotPersisted::NoField("generation"))?,
+            content_id: content_id(&model.spec.source, model.spec.version.as_deref(), refresh),
+            spec: &model.spec,
+            status: model.status.as_ref(),
+        })
+    }
+}
+
+impl Persisted<'_> {
+    /// The owner reference of every child, so that it goes when the Model goes.
+    #[must_use]
+    pub fn owner_reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: Model::api_version(&()).into_owned(),
+            kind: Model::kind(&()).into_owned(),
+            name: self.name.to_owned(),
+            uid: self.uid.to_owned(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+
+    /// Where this content lies on the claim, relative to its root. Stock images write to the root itself: empty.
+    #[must_use]
+    pub fn content_path(&self, downloader: &Downloader) -> String {
+        match downloader {
+            Downloader::Stock => String::new(),
+            Downloader::Loader { .. } => revision_path(&self.content_id),
+        }
+    }
+}
+
+/// Which images download.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Downloader {
+    /// The images that the specification names. Nothing is verified, and there is no progress between 0 and 100.
+    #[default]
+    Stock,
+    /// Our loader: every file verified, published by one rename, with progress.
+    Loader {
+        /// Image with the `model-loader` binary as its entry point.
+        image: String,
+    },
+}

@@ -1,0 +1,152 @@
+//! The closed list of reasons.
+//!
+//! One word means the same thing in a condition, an Event, a metric label, the loader's termination message and the
+//! documentation. A new reason is one variant here and its row in [`Reason::advice`].
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident => $advice:literal,)*) => {
+        /// Why a Model is in the state it is in.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The word itself, as conditions, Events and metrics show it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What the user can do about it. Empty where nothing needs doing.
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$name => $advice,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The wanted content is on the claim.
+    Downloaded => "",
+    /// The files are there; nothing checked them (stock images cannot).
+    NotVerified => "set a loader image on the operator to have every file verified",
+    /// The published content is the one that the spec asks for.
+    UpToDate => "",
+    /// A download is running.
+    Downloading => "",
+    /// The claim and the Job are about to be created.
+    Starting => "",
+    /// A failed download is started again.
+    Retrying => "",
+    /// The claim is bound to a volume.
+    ClaimBound => "",
+    /// The claim has no volume yet.
+    ClaimPending => "check that the storage class exists and can provision: kubectl describe pvc",
+    /// The claim that held the content is gone or being deleted.
+    ClaimLost => "the download starts over by itself once the old claim is gone",
+    /// A claim of our name belongs to somebody else.
+    ClaimConflict => "rename or remove that claim, or give the Model another name",
+    /// The Job went away before it ended.
+    JobLost => "the download starts over by itself",
+    /// The Job in place was made for other content or another claim.
+    JobStale => "it is removed by itself, then the download starts",
+    /// The old Job is still being deleted.
+    JobTerminating => "the download starts once the old Job is gone",
+    /// A Job of our name belongs to somebody else.
+    JobConflict => "rename or remove that Job, or give the Model another name",
+    /// The API server refused the claim or the Job.
+    Rejected => "the message names the rule: quota, pod security or admission policy of the namespace",
+    /// The storage class that the spec names does not exist.
+    StorageClassNotFound => "create the storage class or name one that `kubectl get storageclass` lists",
+    /// The download pod cannot be placed on a node.
+    Unschedulable => "check nodeSelector, tolerations and free resources: kubectl describe pod",
+    /// The download image cannot be pulled.
+    ImagePullFailed => "check the image name, the registry and imagePullSecrets",
+    /// The secret or the key that the download needs is missing.
+    CredentialsMissing => "create the secret that spec.credentialsSecret names, with the keys that the source needs",
+    /// The source has no such repository, revision, bucket or file.
+    SourceNotFound => "check repoId, revision, bucket, key or url for typing errors, then change the spec",
+    /// The source refuses the credentials.
+    AccessDenied => "check the token or keys in spec.credentialsSecret, then delete the Job to retry",
+    /// The repository asks for its terms to be accepted.
+    GatedRepository => "accept the repository's terms with the account of the token, then delete the Job to retry",
+    /// The source asked to come back later.
+    RateLimited => "wait, or use a token with a higher limit",
+    /// The bytes do not have the digest that they should have.
+    ChecksumMismatch => "the source or the network changed the bytes; delete the Job to retry, or correct sha256",
+    /// The volume has no room for the model.
+    DiskFull => "raise spec.storage.size, then delete the Job to retry",
+    /// No byte came for too long.
+    Stalled => "check the network between the cluster and the source",
+    /// The source could not be reached or broke off.
+    NetworkError => "check DNS, proxy and network policies between the cluster and the source",
+    /// The source answered something that is not its protocol.
+    SourceInvalid => "check that the endpoint is what it should be: a proxy or login page may answer in its place",
+    /// A file name from the source would leave the model's directory.
+    UnsafeFileName => "do not use this source: it tries to write outside its directory",
+    /// The download used more memory than its limit.
+    OutOfMemory => "raise the memory limit in spec.jobTemplate.resources",
+    /// The node took the download pod away.
+    Evicted => "the node was short of resources; the download is tried again",
+    /// The Job ran into `activeDeadlineSeconds`.
+    DeadlineExceeded => "raise spec.jobTemplate.activeDeadlineSeconds, then delete the Job to retry",
+    /// The command line of the loader is wrong.
+    WrongUse => "operator and loader image are of different versions: use the same for both",
+    /// The download failed and said nothing more precise.
+    DownloadFailed => "look at the Job's log: kubectl logs job/model-download-NAME",
+    /// The Model cannot be acted on as it is.
+    InvalidModel => "correct the spec: kubectl describe model shows what is wrong",
+}
+
+impl Reason {
+    /// Whether only a person can help: a retry of the same spec would fail in the same way.
+    #[must_use]
+    pub const fn is_permanent(self) -> bool {
+        matches!(
+            self,
+            Self::SourceNotFound
+                | Self::AccessDenied
+                | Self::GatedRepository
+                | Self::UnsafeFileName
+                | Self::WrongUse
+                | Self::InvalidModel
+        )
+    }
+}
+
+impl Reason {
+    /// Reads a stored reason. A word of a newer version reads as [`Reason::DownloadFailed`], so that a Model survives
+    /// a rollback of the operator.
+    ///
+    /// # Errors
+    /// When the value is no string.
+    pub fn deserialize_or_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        Ok(Self::ALL.iter().copied().find(|reason| reason.as_str() == word).unwrap_or(Self::DownloadFailed))
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn a_reason_is_written_as_its_name() {
+        for reason in Reason::ALL {
+            let json = serde_json::to_value(reason).unwrap();
+            assert_eq!(json, reason.as_str());
+            assert_eq!(serde_json::from_value::<Reason>(json).unwrap(), *reason);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A decision as `status`.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::api::{DownloadStatus, ModelStatus, Phase};
+use crate::decide::Decision;
+use crate::names::claim_name;
+use crate::observed::{ClaimState, Observed};
+use crate::reason::Reason;
+
+/// Condition: content is published and can be mounted.
+pub const READY: &str = "Ready";
+/// Condition: the claim has a volume.
+pub const STORAGE_BOUND: &str = "StorageBound";
+/// Condition: the wanted content is on the claim. Its reason says whether every file was verified.
+pub const DOWNLOADED: &str = "Downloaded";
+/// Condition: the published content is the wanted one.
+pub const UP_TO_DATE: &str = "UpToDate";
+
+/// The whole status after this decision. Equal to the recorded one, times included, where nothing changed.
+#[must_use]
+pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStatus {
+    let message = message(decision);
+    let content = decision.content.as_ref();
+    let refreshing = content.is_some() && !decision.up_to_date;
+    let wanted = (decision.reason, message.as_str());
+    let published = if refreshing { (Reason::Downloaded, "earlier content is ready to mount") } else { wanted };
+    let recorded = seen.model.status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let condition = |kind: &str, holds: bool, (reason, message): (Reason, &str)| {
+        let status = if holds { "True" } else { "False" };
+        let unchanged = recorded.iter().find(|old| old.type_ == kind && old.status == status);
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: message.to_owned(),
+            last_transition_time: unchanged.map_or(Time(now), |old| old.last_transition_time.clone()),
+            observed_generation: Some(seen.model.generation),
+        }
+    };
+    let (bound, storage_reason, storage_message) = storage(&seen.claim);
+    ModelStatus {
+        phase: Some(decision.phase),
+        pvc_name: Some(claim_name(seen.model.name)),
+        progress: Some(progress(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
+        conditions: vec![
+            condition(READY, decision.phase == Phase::Ready, published),
+            condition(STORAGE_BOUND, bound, (storage_reason, storage_message)),
+            condition(DOWNLOADED, decision.up_to_date, wanted),
+            condition(
+                UP_TO_DATE,
+                decision.up_to_date,
+                if decision.up_to_date { (Reason::UpToDate, "") } else { wanted },
+            ),
+        ],
+        observed_generation: Some(seen.model.generation),
+        content: decision.content.clone(),
+        claim_uid: decision.claim_uid.clone(),
+        download: decision.download.clone(),
+        message: Some(if refreshing {
+            format!("ready with earlier content; newer content: {message}")
+        } else {
+            message
+        }),
+    }
+}
+
+/// What is, and what to do about it.
+fn message(decision: &Decision) -> String {
+    let advice = decision.reason.advice();
+    if advice.is_empty() { decision.message.clone() } else { format!("{}; {advice}", decision.message) }
+}
+
+fn storage(claim: &ClaimState) -> (bool, Reason, &str) {
+    match claim {
+        ClaimState::Ours { bound: true, .. } => (true, Reason::ClaimBound, ""),
+        ClaimState::Ours { trouble: Some(trouble), .. } => (false, trouble.reason, &trouble.message),
+        ClaimState::Ours { .. } => (false, Reason::ClaimPending, "waiting for a volume"),
+        ClaimState::Absent => (false, Reason::ClaimPending, "the claim is not there yet"),
+        ClaimState::Terminating => (false, Reason::ClaimLost, "the claim is being deleted"),
+        ClaimState::Lost => (false, Reason::ClaimLost, "the claim lost its volume"),
+        ClaimState::Foreign { .. } => (false, Reason::ClaimConflict, "a claim of this name belongs to somebody else"),
+    }
+}
+
+/// 100 once content is published; before, the share of the wanted bytes that is there, never 100.
+fn progress(phase: Phase, download: Option<&DownloadStatus>, wanted: &str) -> i32 {
+    if phase == Phase::Ready {
+        return 100;
+    }
+    let Some(download) = download.filter(|download| download.id == wanted) else { return 0 };
+    match (download.downloaded_bytes, download.total_bytes) {
+        (Some(there), Some(total)) if total > 0 => {
+            let percent = i128::from(there.clamp(0, total)) * 100 / i128::from(total);
+            i32::try_from(percent).unwrap_or(0).min(99)
+        }
+        _ => 0,
+    }
+}
