@@ -1,0 +1,87 @@
+//! The writes: children first, status last.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::{Client, Resource, ResourceExt};
+use model_core::api::{Model, ModelStatus};
+use model_core::decide::{Decision, Write};
+use model_core::labels::FIELD_MANAGER;
+use model_core::names::job_name;
+use model_core::persisted::Persisted;
+use model_resources::{claim, download_job};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Applies the writes of a decision, in order. `claim_uid` is the UID of the claim that is there already.
+///
+/// Children are created, not applied: an apply would merge into an object of our name that somebody else made
+/// meanwhile.
+pub(crate) async fn write_children(
+    context: &Context,
+    model: &Persisted<'_>,
+    decision: &Decision,
+    claim_uid: Option<String>,
+) -> Result<(), Error> {
+    let mut claim_uid = claim_uid;
+    for write in &decision.writes {
+        match write {
+            Write::CreateClaim => claim_uid = Some(create_claim(&context.client, model).await?),
+            Write::CreateJob => {
+                let doing = "create the download Job";
+                let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
+                let jobs: Api<Job> = Api::namespaced(context.client.clone(), model.namespace);
+                let job = download_job(model, &context.settings, claim_uid);
+                jobs.create(&created_by(), &job).await.map_err(|error| Error::api(doing, error))?;
+            }
+            Write::DeleteJob { uid } => delete_job(&context.client, model, uid).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn create_claim(client: &Client, model: &Persisted<'_>) -> Result<String, Error> {
+    let doing = "create the claim";
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
+    let created = claims.create(&created_by(), &claim(model)).await.map_err(|error| Error::api(doing, error))?;
+    created.uid().ok_or(Error::Raced { doing })
+}
+
+/// Deletes the Job of this UID. One that is gone, or replaced by another, is left alone.
+async fn delete_job(client: &Client, model: &Persisted<'_>, uid: &str) -> Result<(), Error> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    match jobs.delete(&job_name(model.name), &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(Error::api("delete the stale Job", error)),
+    }
+}
+
+/// Records the status of the Model that was read with this resource version, and of no newer one.
+pub(crate) async fn write_status(client: &Client, model: &Model, status: &ModelStatus) -> Result<(), Error> {
+    let patch = json!({
+        "apiVersion": Model::api_version(&()),
+        "kind": Model::kind(&()),
+        "metadata": { "name": model.name_any(), "resourceVersion": model.resource_version() },
+        "status": status,
+    });
+    let models: Api<Model> = Api::namespaced(client.clone(), &model.namespace().unwrap_or_default());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match models.patch_status(&model.name_any(), &params, &Patch::Apply(&patch)).await {
+        Ok(_) => Ok(()),
+        // Deleted meanwhile: nobody is left to read it.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(Error::api("record the status", error)),
+    }
+}
+
+fn created_by() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+}

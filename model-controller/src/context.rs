@@ -1,0 +1,23 @@
+//! What every pass shares.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Client;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+use model_resources::DownloadSettings;
+
+use crate::backoff::Backoff;
+use crate::progress::ProgressLines;
+
+/// Client, caches and settings.
+pub(crate) struct Context {
+    pub client: Client,
+    pub settings: DownloadSettings,
+    pub claims: Store<PersistentVolumeClaim>,
+    pub jobs: Store<Job>,
+    pub pods: Store<Pod>,
+    pub progress: ProgressLines,
+    pub recorder: Recorder,
+    pub backoff: Backoff,
+}

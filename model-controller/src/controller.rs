@@ -1,0 +1,123 @@
+//! Watches, caches and the queue.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::channel::mpsc::unbounded;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::Api;
+use kube::core::DeserializeGuard;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{Lookup, ObjectRef, Store, reflector, store};
+use kube::runtime::{Config, WatchStreamExt, watcher};
+use kube::{Client, Resource, ResourceExt};
+use model_core::api::Model;
+use model_core::labels::{self, MANAGED_BY, MANAGER};
+use model_resources::DownloadSettings;
+use serde::de::DeserializeOwned;
+
+use crate::backoff::Backoff;
+use crate::context::Context;
+use crate::progress::{ProgressLines, read_logs};
+use crate::reconcile::{after_error, reconcile};
+
+/// Passes that run at once.
+const CONCURRENCY: u16 = 16;
+
+/// The name under which Events are reported.
+const REPORTER: &str = "model-controller";
+
+type WatchedModel = DeserializeGuard<Model>;
+
+/// A controller that has not started yet.
+pub struct Controller {
+    client: Client,
+    settings: DownloadSettings,
+    models: (Store<WatchedModel>, kube::runtime::reflector::store::Writer<WatchedModel>),
+}
+
+/// A controller of the Models of all namespaces. It starts with [`Controller::run_until`].
+#[must_use]
+pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
+    Controller { client, settings, models: store() }
+}
+
+impl Controller {
+    /// The cache of Models, for readiness: it is ready once the first list of all Models was read.
+    #[must_use]
+    pub fn models(&self) -> Store<DeserializeGuard<Model>> {
+        self.models.0.clone()
+    }
+
+    /// Runs until `stop` resolves; passes that run then are finished. API errors never end it: they are retried.
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+        let Self { client, settings, models: (models, writer) } = self;
+        let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
+        let (jobs, job_changes) = children::<Job>(&client);
+        let (pods, pod_changes) = children::<Pod>(&client);
+        let model_changes = watch(&client, writer, watcher::Config::default()).applied_objects();
+        let (news, progress_news) = unbounded();
+        let progress = ProgressLines::default();
+        let reader = tokio::spawn(read_logs(client.clone(), pods.clone(), progress.clone(), news));
+        let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            settings,
+            claims,
+            jobs,
+            pods,
+            progress,
+            backoff: Backoff::default(),
+        });
+        kube::runtime::Controller::for_stream(model_changes, models)
+            .with_config(Config::default().concurrency(CONCURRENCY))
+            .watches_stream(claim_changes, |claim| model_of(&claim))
+            .watches_stream(job_changes, |job| model_of(&job))
+            .watches_stream(pod_changes, |pod| model_of(&pod))
+            .reconcile_on(progress_news)
+            .graceful_shutdown_on(stop)
+            .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
+            .for_each(|pass| async move {
+                if let Err(error) = pass {
+                    tracing::debug!(%error, "pass ended");
+                }
+            })
+            .await;
+        reader.abort();
+    }
+}
+
+/// A watch of our children of one kind: a cache and its changes, deletions included.
+fn children<K>(client: &Client) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (cache, writer) = store();
+    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    (cache, watch(client, writer, ours).touched_objects())
+}
+
+/// A watch over all namespaces that fills a cache, goes on after errors, and keeps no field managers in memory.
+fn watch<K>(
+    client: &Client,
+    writer: kube::runtime::reflector::store::Writer<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let watched = watcher(Api::<K>::all(client.clone()), config)
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None);
+    reflector(writer, watched)
+}
+
+/// The Model that a child belongs to.
+fn model_of(child: &impl ResourceExt) -> Option<ObjectRef<WatchedModel>> {
+    let name = child.labels().get(labels::MODEL)?;
+    Some(ObjectRef::new(name).within(&child.namespace()?))
+}

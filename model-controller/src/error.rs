@@ -1,0 +1,57 @@
+//! Why a pass over a Model stopped.
+
+use kube::core::Status;
+use model_core::persisted::NotPersisted;
+
+/// Why a pass over a Model stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server could not be reached or did not answer as expected. Retried.
+    #[error("could not {doing}")]
+    Api {
+        /// What was being done.
+        doing: &'static str,
+        /// What went wrong.
+        source: Box<kube::Error>,
+    },
+    /// The API server refused a write for good: quota, admission or an invalid object. Recorded in status and retried.
+    #[error("could not {doing}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// The API server's words.
+        message: String,
+    },
+    /// Somebody else was faster. The next look sees it. Retried at once.
+    #[error("could not {doing}: the cluster changed meanwhile")]
+    Raced {
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The object does not parse as a Model. Only a change of the object helps.
+    #[error("the Model does not parse: {0}")]
+    Invalid(String),
+    /// The object is not one that the API server stored as a Model. Only a change of the object helps.
+    #[error(transparent)]
+    NotPersisted(#[from] NotPersisted),
+}
+
+impl Error {
+    /// Reads an answer of the API server: refused for good, raced, or worth a retry.
+    pub(crate) fn api(doing: &'static str, error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Raced { doing },
+            kube::Error::Api(status) if is_refusal(&status) => Self::Refused { doing, message: status.message },
+            other => Self::Api { doing, source: Box::new(other) },
+        }
+    }
+
+    /// Whether only a change of the object helps.
+    pub(crate) const fn is_permanent(&self) -> bool {
+        matches!(self, Self::Invalid(_) | Self::NotPersisted(_))
+    }
+}
+
+fn is_refusal(status: &Status) -> bool {
+    status.is_forbidden() || status.is_invalid() || status.code == 400
+}

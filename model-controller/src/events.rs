@@ -1,0 +1,46 @@
+//! Events on a Model: one for each change of phase or reason, none for a mere pass.
+
+use kube::Resource;
+use kube::runtime::events::{Event, EventType};
+use model_core::api::{Model, ModelStatus};
+use model_core::decide::Decision;
+use model_core::status::DOWNLOADED;
+
+use crate::context::Context;
+
+/// Longest note in bytes: the API server takes 1024.
+const MAX_NOTE: usize = 1000;
+
+/// Publishes what changed. An Event that cannot be published is logged, never a reason to repeat the pass.
+pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStatus, decision: &Decision) {
+    if !is_news(model.status.as_ref(), status) {
+        return;
+    }
+    let trouble = decision.reason.is_trouble();
+    let event = Event {
+        type_: if trouble { EventType::Warning } else { EventType::Normal },
+        reason: decision.reason.as_str().to_owned(),
+        note: status.message.as_deref().map(bounded),
+        action: decision.phase.as_str().to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &model.object_ref(&())).await {
+        tracing::warn!(%error, "could not publish an Event");
+    }
+}
+
+fn is_news(before: Option<&ModelStatus>, after: &ModelStatus) -> bool {
+    let word = |status: &ModelStatus| {
+        let downloaded = status.conditions.iter().find(|condition| condition.type_ == DOWNLOADED);
+        (status.phase, downloaded.map(|condition| condition.reason.clone()))
+    };
+    before.map(word) != Some(word(after))
+}
+
+fn bounded(message: &str) -> String {
+    let mut end = message.len().min(MAX_NOTE);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message[..end].to_owned()
+}

@@ -1,0 +1,30 @@
+//! The controller of `Model`, as a library that another operator can run beside its own controllers.
+//!
+//! Each pass reads like its title: observe the Model and its children, decide in
+//! [`model_core::decide`], act. A pass over a settled Model reads the watch caches only. Where the caches ask for a
+//! change, the pass looks once more at the API server itself, so that a cache that lags behind never leads to a second
+//! Job or to lost content.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), kube::Error> {
+//! let client = kube::Client::try_default().await?;
+//! let settings = model_controller::DownloadSettings::default();
+//! model_controller::controller(client, settings).run_until(std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod act;
+mod backoff;
+mod context;
+mod controller;
+mod error;
+mod events;
+pub mod health;
+mod observe;
+mod progress;
+mod reconcile;
+
+pub use controller::{Controller, controller};
+pub use error::Error;
+pub use model_resources::DownloadSettings;

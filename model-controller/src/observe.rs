@@ -1,0 +1,106 @@
+//! The look at a Model's children: from the watch caches, or from the API server itself.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Api, ListParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, ResourceExt};
+use model_core::api::Model;
+use model_core::labels;
+use model_core::names::{claim_name, job_name};
+use model_core::observed::{Observed, claim_state, job_state, newest_pod};
+use model_core::persisted::Persisted;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Marks the storage class that claims without a class get.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// The children of one Model, as objects.
+#[derive(Default)]
+pub(crate) struct Children {
+    pub claim: Option<PersistentVolumeClaim>,
+    pub job: Option<Job>,
+    pub pod: Option<Pod>,
+    /// Whether the claim's storage class exists. `None` where nobody looked.
+    pub class_exists: Option<bool>,
+}
+
+impl Children {
+    /// What the watch caches hold. It may lag behind.
+    pub(crate) fn cached(context: &Context, model: &Persisted) -> Self {
+        let claim = ObjectRef::new(&claim_name(model.name)).within(model.namespace);
+        let job = ObjectRef::new(&job_name(model.name)).within(model.namespace);
+        let job = context.jobs.get(&job).map(|job| (*job).clone());
+        let pods = context.pods.state_filter(|pod| {
+            pod.metadata.namespace.as_deref() == Some(model.namespace)
+                && pod.labels().get(labels::MODEL).is_some_and(|name| name == model.name)
+        });
+        let pod = job.as_ref().and_then(|job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned());
+        Self { claim: context.claims.get(&claim).map(|claim| (*claim).clone()), job, pod, class_exists: None }
+    }
+
+    /// What the API server holds now.
+    pub(crate) async fn live(client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
+        let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
+        let (claim_name, job_name) = (claim_name(model.name), job_name(model.name));
+        let (claim, job) = tokio::try_join!(claims.get_opt(&claim_name), jobs.get_opt(&job_name))
+            .map_err(|error| Error::api("read claim and Job", error))?;
+        let pod = match &job {
+            Some(job) => live_pod(client, model, job).await?,
+            None => None,
+        };
+        let class_exists = match &claim {
+            Some(claim) => class_exists(client, claim).await?,
+            None => None,
+        };
+        Ok(Self { claim, job, pod, class_exists })
+    }
+
+    /// Reduces the objects to what can change the outcome.
+    pub(crate) fn observed<'a>(&self, context: &Context, model: &'a Persisted<'a>, now: Timestamp) -> Observed<'a> {
+        let claim = claim_state(model, self.claim.as_ref(), self.class_exists);
+        let progress = self.job.as_ref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
+        let job = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, now);
+        Observed { model, wanted_path: model.content_path(&context.settings.downloader), claim, job }
+    }
+}
+
+/// The Model as the API server holds it now. `None`: it is gone.
+pub(crate) async fn live_model(client: &Client, model: &Persisted<'_>) -> Result<Option<Model>, Error> {
+    let models: Api<Model> = Api::namespaced(client.clone(), model.namespace);
+    models.get_opt(model.name).await.map_err(|error| Error::api("read the Model", error))
+}
+
+async fn live_pod(client: &Client, model: &Persisted<'_>, job: &Job) -> Result<Option<Pod>, Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
+    let of_model = ListParams::default().labels(&format!("{}={}", labels::MODEL, model.name));
+    let pods = pods.list(&of_model).await.map_err(|error| Error::api("list the download pods", error))?;
+    Ok(newest_pod(job, &pods.items).cloned())
+}
+
+/// Whether the storage class of an unbound claim exists. A bound claim has no need of it.
+async fn class_exists(client: &Client, claim: &PersistentVolumeClaim) -> Result<Option<bool>, Error> {
+    if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound") {
+        return Ok(None);
+    }
+    let classes: Api<StorageClass> = Api::all(client.clone());
+    let doing = "read the storage class";
+    match claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()) {
+        // An empty name asks for a volume that somebody made by hand.
+        Some("") => Ok(None),
+        Some(name) => {
+            Ok(Some(classes.get_metadata_opt(name).await.map_err(|error| Error::api(doing, error))?.is_some()))
+        }
+        None => {
+            let all = classes.list_metadata(&ListParams::default()).await.map_err(|error| Error::api(doing, error))?;
+            Ok(Some(
+                all.iter().any(|class| class.annotations().get(DEFAULT_CLASS).is_some_and(|value| value == "true")),
+            ))
+        }
+    }
+}

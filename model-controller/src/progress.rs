@@ -1,0 +1,114 @@
+//! Progress of running downloads, read from the ends of their logs.
+//!
+//! One task reads for the whole operator, a bounded number of logs a second, whatever the number of downloads. A line
+//! that is lost, forged or huge changes nothing but the figures of its own Model.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, LogParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use model_core::api::Model;
+use model_core::labels;
+use model_core::report::Progress;
+use model_resources::job::CONTAINER;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+/// How often each running download is asked, while there are few of them.
+const ROUND: Duration = Duration::from_secs(2);
+/// Shortest time between two log reads of the operator: at most ten a second.
+const BETWEEN_READS: Duration = Duration::from_millis(100);
+/// Lines and bytes that are read from the end of a log. The loader prints one short line every two seconds.
+const TAIL_LINES: i64 = 2;
+const TAIL_BYTES: i64 = 4096;
+/// Longest wait for one log.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The newest progress line by UID of its Job.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProgressLines(Arc<Mutex<HashMap<String, Progress>>>);
+
+impl ProgressLines {
+    pub(crate) fn of_job(&self, job_uid: &str) -> Option<Progress> {
+        self.lines().get(job_uid).cloned()
+    }
+
+    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Progress>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a line. Says whether it is news.
+    fn remember(&self, job_uid: &str, progress: &Progress) -> bool {
+        self.lines().insert(job_uid.to_owned(), progress.clone()).as_ref() != Some(progress)
+    }
+
+    fn forget_all_but(&self, job_uids: &[String]) {
+        self.lines().retain(|uid, _| job_uids.contains(uid));
+    }
+}
+
+/// Reads the logs of running downloads for ever, and asks for a pass over each Model that has news.
+pub(crate) async fn read_logs(
+    client: Client,
+    pods: Store<Pod>,
+    lines: ProgressLines,
+    news: UnboundedSender<ObjectRef<DeserializeGuard<Model>>>,
+) {
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        let running = pods.state_filter(is_running);
+        let uids: Vec<String> = running.iter().filter_map(|pod| job_uid(pod)).collect();
+        lines.forget_all_but(&uids);
+        for pod in running {
+            let next = Instant::now() + BETWEEN_READS;
+            read_log(&client, &pod, &lines, &news).await;
+            sleep_until(next).await;
+        }
+    }
+}
+
+async fn read_log(
+    client: &Client,
+    pod: &Pod,
+    lines: &ProgressLines,
+    news: &UnboundedSender<ObjectRef<DeserializeGuard<Model>>>,
+) {
+    let (Some(job_uid), Some(namespace), Some(model)) =
+        (job_uid(pod), pod.namespace(), pod.labels().get(labels::MODEL).cloned())
+    else {
+        return;
+    };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let params = LogParams {
+        container: Some(CONTAINER.to_owned()),
+        tail_lines: Some(TAIL_LINES),
+        limit_bytes: Some(TAIL_BYTES),
+        ..LogParams::default()
+    };
+    let log = match tokio::time::timeout(PATIENCE, pods.logs(&pod.name_any(), &params)).await {
+        Ok(Ok(log)) => log,
+        Ok(Err(error)) => return tracing::debug!(pod = %pod.name_any(), %error, "could not read the log"),
+        Err(_) => return tracing::debug!(pod = %pod.name_any(), "the log took too long"),
+    };
+    let Some(progress) = log.lines().rev().find_map(Progress::parse) else { return };
+    if lines.remember(&job_uid, &progress) {
+        // The receiver goes only when the controller ends.
+        let _ = news.unbounded_send(ObjectRef::new(&model).within(&namespace));
+    }
+}
+
+fn is_running(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
+fn job_uid(pod: &Pod) -> Option<String> {
+    let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    Some(owner.uid.clone())
+}

@@ -1,0 +1,126 @@
+//! One pass over one Model: observe, decide, act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use model_core::api::{Model, ModelStatus};
+use model_core::decide::{Decision, decide};
+use model_core::persisted::Persisted;
+use model_core::status::status;
+
+use crate::act::{write_children, write_status};
+use crate::context::Context;
+use crate::error::Error;
+use crate::events;
+use crate::observe::{Children, live_model};
+
+/// Waits between two passes when the cluster changed under the first.
+const RACED: Duration = Duration::from_millis(500);
+
+pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<Context>) -> Result<Action, Error> {
+    let model = model.0.as_ref().map_err(|invalid| Error::Invalid(invalid.error.clone()))?;
+    let persisted = Persisted::try_from(model)?;
+    let now = Timestamp::now();
+    if model.metadata.deletion_timestamp.is_some() {
+        // Owner references take the children away.
+        return Ok(Action::await_change());
+    }
+    let cached = Children::cached(&context, &persisted);
+    let next = Next::of(&context, &persisted, &cached, now);
+    // Boxed: most passes are over settled Models and should not pay for the size of this future.
+    let action =
+        if next.is_settled(model) { next.action(now) } else { Box::pin(act(&context, &persisted, now)).await? };
+    context.backoff.succeeded(&key(model));
+    Ok(action)
+}
+
+/// The caches ask for a change: looks at the API server itself, decides again, and acts.
+async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Result<Action, Error> {
+    let Some(model) = live_model(&context.client, cached).await? else { return Ok(Action::await_change()) };
+    if model.metadata.deletion_timestamp.is_some() || model.uid().as_deref() != Some(cached.uid) {
+        return Ok(Action::await_change());
+    }
+    let persisted = Persisted::try_from(&model)?;
+    let children = Children::live(&context.client, &persisted).await?;
+    let next = Next::of(context, &persisted, &children, now);
+    let claim_uid = children.claim.as_ref().and_then(ResourceExt::uid);
+    match write_children(context, &persisted, &next.decision, claim_uid).await {
+        Ok(()) => {
+            record(context, &model, &next).await?;
+            Ok(next.action(now))
+        }
+        Err(Error::Refused { doing, message }) => {
+            let seen = children.observed(context, &persisted, now);
+            let decision = next.decision.rejected(&seen, format!("could not {doing}: {message}"));
+            let status = status(&seen, &decision, now);
+            record(context, &model, &Next { decision, status }).await?;
+            Err(Error::Refused { doing, message })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Error> {
+    if model.status.as_ref() == Some(&next.status) {
+        return Ok(());
+    }
+    write_status(&context.client, model, &next.status).await?;
+    let (phase, reason) = (next.decision.phase.as_str(), next.decision.reason.as_str());
+    tracing::info!(model = %key(model), phase, reason, progress = next.status.progress, "recorded");
+    events::publish(context, model, &next.status, &next.decision).await;
+    Ok(())
+}
+
+/// A decision and the status that it leads to.
+struct Next {
+    decision: Decision,
+    status: ModelStatus,
+}
+
+impl Next {
+    fn of(context: &Context, model: &Persisted, children: &Children, now: Timestamp) -> Self {
+        let seen = children.observed(context, model, now);
+        let decision = decide(&seen, now);
+        let status = status(&seen, &decision, now);
+        Self { decision, status }
+    }
+
+    fn is_settled(&self, model: &Model) -> bool {
+        self.decision.writes.is_empty() && model.status.as_ref() == Some(&self.status)
+    }
+
+    fn action(&self, now: Timestamp) -> Action {
+        match self.decision.look_again {
+            Some(when) => {
+                let wait = Duration::try_from(when.duration_since(now)).unwrap_or_default();
+                Action::requeue(wait)
+            }
+            None => Action::await_change(),
+        }
+    }
+}
+
+/// What to do after a pass that stopped.
+pub(crate) fn after_error(model: &DeserializeGuard<Model>, error: &Error, context: &Context) -> Action {
+    let key = key(model);
+    if let Error::Raced { .. } = error {
+        tracing::debug!(model = %key, %error, "looking again");
+        return Action::requeue(RACED);
+    }
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    if error.is_permanent() {
+        tracing::error!(model = %key, %error, "waiting for a change of the Model");
+        return Action::await_change();
+    }
+    let wait = context.backoff.failed(&key);
+    tracing::warn!(model = %key, %error, cause, ?wait, "trying again");
+    Action::requeue(wait)
+}
+
+fn key(model: &impl ResourceExt) -> String {
+    format!("{}/{}", model.namespace().unwrap_or_default(), model.name_any())
+}
