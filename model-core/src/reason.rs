@@ -33,8 +33,8 @@ macro_rules! reasons {
 reasons! {
     /// The wanted content is on the claim.
     Downloaded => "",
-    /// The files are there; nothing checked them (stock images cannot).
-    NotVerified => "set a loader image on the operator to have every file verified",
+    /// The files are there, and no digest was checked for some of them.
+    NotVerified => "stock images check nothing, and a url only has a digest if spec.source.url.sha256 gives it",
     /// The published content is the one that the spec asks for.
     UpToDate => "",
     /// A download is running.
@@ -120,6 +120,23 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether something is wrong: Events with this reason are warnings.
+    #[must_use]
+    pub const fn is_trouble(self) -> bool {
+        !matches!(
+            self,
+            Self::Downloaded
+                | Self::NotVerified
+                | Self::UpToDate
+                | Self::Downloading
+                | Self::Starting
+                | Self::Retrying
+                | Self::ClaimBound
+                | Self::JobStale
+                | Self::JobTerminating
+        )
+    }
+
     /// Reads a stored reason. A word of a newer version reads as [`Reason::DownloadFailed`], so that a Model survives
     /// a rollback of the operator.
     ///

@@ -49,6 +49,17 @@ pub struct Decision {
     pub look_again: Option<Timestamp>,
 }
 
+impl Decision {
+    /// This decision after the API server refused one of its writes for good: quota, admission, an invalid object.
+    #[must_use]
+    pub fn rejected(self, seen: &Observed, message: String) -> Self {
+        let phase = if self.content.is_some() { Phase::Ready } else { Phase::Pending };
+        // No attempt was started.
+        let download = seen.model.status.and_then(|status| status.download.clone());
+        Self { phase, reason: Reason::Rejected, message, download, writes: Vec::new(), ..self }
+    }
+}
+
 /// A write to the cluster. Each can be repeated without harm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
@@ -176,9 +187,10 @@ impl Step {
 
     fn ready(content: &Content) -> Self {
         let reason = if content.verified { Reason::Downloaded } else { Reason::NotVerified };
+        let ready = if content.verified { "ready to mount" } else { "ready to mount, not verified" };
         let message = match &content.resolved_revision {
-            Some(revision) => format!("ready to mount at revision {revision}"),
-            None => "ready to mount".to_owned(),
+            Some(revision) => format!("{ready}, revision {revision}"),
+            None => ready.to_owned(),
         };
         Self::new(Phase::Ready, reason, message)
     }
