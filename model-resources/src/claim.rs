@@ -1,0 +1,27 @@
+//! The claim that holds a model's files.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use model_core::names::claim_name;
+use model_core::persisted::Persisted;
+
+use crate::metadata::child_metadata;
+
+/// Builds the claim that holds the model's files.
+///
+/// Without `spec.storage.storageClass` the field is left out, so that the cluster's default class serves it. Applied
+/// again with a larger size, it asks for the volume to grow; every other field of a claim cannot change.
+#[must_use]
+pub fn claim(model: &Persisted) -> PersistentVolumeClaim {
+    let storage = &model.spec.storage;
+    let size = BTreeMap::from([("storage".to_owned(), Quantity(storage.size.clone()))]);
+    let spec = PersistentVolumeClaimSpec {
+        access_modes: Some(storage.access_modes.iter().map(|mode| mode.as_str().to_owned()).collect()),
+        resources: Some(VolumeResourceRequirements { requests: Some(size), limits: None }),
+        storage_class_name: storage.storage_class.clone(),
+        ..PersistentVolumeClaimSpec::default()
+    };
+    PersistentVolumeClaim { metadata: child_metadata(model, claim_name(model.name)), spec: Some(spec), status: None }
+}

@@ -1,0 +1,118 @@
+//! Why a pod is not admitted, in words for the person who wrote it.
+
+/// Why a pod cannot be injected. The text says what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No Model of that name is in the pod's namespace.
+    #[error(
+        "model not found: {name}; namespace {namespace} has no Model of that name: create it first, or correct the name in the pod's annotation"
+    )]
+    ModelNotFound {
+        /// The wanted Model.
+        name: String,
+        /// The pod's namespace.
+        namespace: String,
+    },
+    /// The Model has no content that could be mounted.
+    #[error("model not ready: {name} {state}; {advice}")]
+    ModelNotReady {
+        /// The wanted Model.
+        name: String,
+        /// What it is instead, for example `is Downloading, 42 %`.
+        state: String,
+        /// What to do.
+        advice: String,
+    },
+    /// An annotation has a value that means nothing.
+    #[error("annotation {annotation} has the value {value:?}: {expected}")]
+    AnnotationInvalid {
+        /// The whole key.
+        annotation: String,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The same annotation stands under both prefixes with different values.
+    #[error(
+        "annotations {first} and {second} have different values, {first_value:?} and {second_value:?}: keep one of them"
+    )]
+    AnnotationsDiffer {
+        /// One key.
+        first: String,
+        /// Its value.
+        first_value: String,
+        /// The other key.
+        second: String,
+        /// Its value.
+        second_value: String,
+    },
+    /// The pod has no container of the wanted name.
+    #[error("annotation {annotation} names the container {container:?}, which is not in the pod: it has {}", available.join(", "))]
+    ContainerNotFound {
+        /// The whole key.
+        annotation: String,
+        /// The wanted container.
+        container: String,
+        /// The containers and init containers that the pod has.
+        available: Vec<String>,
+    },
+    /// The pod has another volume of the name that the model's volume needs.
+    #[error("volume {volume} of the pod is not claim {claim} of model {model}: give that volume another name")]
+    VolumeTaken {
+        /// Name of the volume.
+        volume: String,
+        /// The claim that it would have to be.
+        claim: String,
+        /// The Model.
+        model: String,
+    },
+    /// A writable mount is wanted, but the pod's own volume of the claim is read-only.
+    #[error(
+        "volume {volume} of the pod is read-only, but annotation read-only of the pod is \"false\": make both the same"
+    )]
+    VolumeReadOnly {
+        /// Name of the volume.
+        volume: String,
+    },
+    /// A mount of the container would hide the model's files.
+    #[error(
+        "container {container} mounts volume {volume} at {taken}, which would hide model {model} at {path}: choose another path with annotation mount-path, or move that mount"
+    )]
+    MountTaken {
+        /// Name of the container.
+        container: String,
+        /// The volume that is mounted there.
+        volume: String,
+        /// Where it is mounted.
+        taken: String,
+        /// The Model.
+        model: String,
+        /// Where the Model should be mounted.
+        path: String,
+    },
+    /// The pod is not one that the API server could have sent.
+    #[error("the pod cannot be injected: {what}")]
+    PodInvalid {
+        /// The field at fault, and what is wrong with it.
+        what: String,
+    },
+}
+
+impl Denial {
+    /// One word for metrics and logs.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::ModelNotFound { .. } => "ModelNotFound",
+            Self::ModelNotReady { .. } => "ModelNotReady",
+            Self::AnnotationInvalid { .. } => "AnnotationInvalid",
+            Self::AnnotationsDiffer { .. } => "AnnotationsDiffer",
+            Self::ContainerNotFound { .. } => "ContainerNotFound",
+            Self::VolumeTaken { .. } => "VolumeTaken",
+            Self::VolumeReadOnly { .. } => "VolumeReadOnly",
+            Self::MountTaken { .. } => "MountTaken",
+            Self::PodInvalid { .. } => "PodInvalid",
+        }
+    }
+}

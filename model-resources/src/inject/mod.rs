@@ -1,0 +1,92 @@
+//! Mounts models into a pod that asks for them by annotation.
+//!
+//! Three pure steps: [`parse`] reads the pod's annotations, [`ready_model`] turns each wanted Model into what can be
+//! mounted, or says why it cannot, and [`inject`] computes the JSON Patch. The patch is computed on the raw JSON of
+//! the pod and only adds, so nothing that this crate does not know is dropped or moved.
+//!
+//! ```
+//! use model_resources::inject::{inject, parse};
+//! use serde_json::json;
+//!
+//! let pod = json!({
+//!     "metadata": { "annotations": { "models.main-currents.news/inject": "llama-3-8b" } },
+//!     "spec": { "containers": [{ "name": "app", "image": "myapp:latest" }] }
+//! });
+//! let wish = parse(&pod)?.expect("the pod asks for a model");
+//! assert_eq!(wish.models, ["llama-3-8b"]);
+//!
+//! // With no Model looked up there is nothing to mount; the patch marks the pod as done.
+//! let patch = inject(&pod, &wish, &[])?;
+//! assert_eq!(patch.0.len(), 2);
+//! # Ok::<(), model_resources::inject::Denial>(())
+//! ```
+
+mod container;
+mod denial;
+mod edit;
+mod env;
+mod mount;
+mod ready;
+mod wish;
+
+use json_patch::Patch;
+use model_core::labels::inject::{INJECTED, INJECTED_CONTAINERS};
+use serde_json::{Value, json};
+
+pub use denial::Denial;
+pub use ready::{ReadyModel, ready_model};
+pub use wish::{Setting, Wish, parse};
+
+use container::Target;
+use edit::Edit;
+
+/// Computes the patch that mounts `models` into `pod` as `wish` says.
+///
+/// The patch is empty when everything is there already: a second pass adds nothing and moves nothing, also with a
+/// container put in front since the first. The label that marks a pod as done is no proof of that by itself.
+///
+/// # Errors
+/// When the wanted container does not exist, when a name or a path is taken, or when the pod is not one that the API
+/// server could have sent.
+pub fn inject(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Patch, Denial> {
+    let label = format!("{}/{INJECTED}", wish.prefix);
+    let record = format!("{}/{INJECTED_CONTAINERS}", wish.prefix);
+    let target = Target::choose(pod, wish, &record)?;
+    let marked = member(pod, "labels", &label) == Some("true");
+
+    let mut edit = Edit::default();
+    let mut mounts = Vec::new();
+    let mut variables = Vec::new();
+    for model in models {
+        if let Some(volume) = mount::volume(pod, wish, model)? {
+            edit.append(pod, &["spec", "volumes"], volume)?;
+        }
+        mounts.extend(mount::mount(&target, wish, model, marked)?);
+        if wish.inject_env {
+            variables.extend(env::variables(&target, wish, model));
+        }
+    }
+    for mount in mounts {
+        edit.append(pod, &target.path("volumeMounts"), mount)?;
+    }
+    for variable in variables {
+        edit.append(pod, &target.path("env"), variable)?;
+    }
+    if !marked {
+        edit.insert(pod, &["metadata", "labels"], &label, json!("true"))?;
+    }
+    if member(pod, "annotations", &record) != Some(target.name) {
+        edit.insert(pod, &["metadata", "annotations"], &record, json!(target.name))?;
+    }
+    Ok(edit.into_patch())
+}
+
+/// The value of a label or an annotation.
+fn member<'a>(pod: &'a Value, map: &str, key: &str) -> Option<&'a str> {
+    pod.get("metadata")?.get(map)?.get(key)?.as_str()
+}
+
+/// The elements of a list that may be absent.
+fn list<'a>(of: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    of.get(field).and_then(Value::as_array).into_iter().flatten()
+}

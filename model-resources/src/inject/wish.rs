@@ -1,0 +1,136 @@
+//! What a pod asks for: its annotations, read once.
+
+use model_core::labels::inject::{CONTAINER, DEFAULT_MOUNT_PATH, INJECT, INJECT_ENV, MOUNT_PATH, READ_ONLY};
+use model_core::labels::{GROUP, SPECIFICATION_PREFIX};
+use model_core::names::is_model_name;
+use serde_json::Value;
+
+use super::Denial;
+use super::mount::normal_path;
+
+/// Stands for the Model's name in a mount path.
+const NAME: &str = "{name}";
+
+/// What a pod asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The prefix of the annotation that asks. Label and record are written under the same one.
+    pub prefix: &'static str,
+    /// Names of the wanted Models: valid, each once, in the order of the annotation. Never empty.
+    pub models: Vec<String>,
+    /// Whether mounts and volumes are read-only.
+    pub read_only: bool,
+    /// The container that gets the mounts. `None`: the first one.
+    pub container: Option<Setting>,
+    /// Whether `MODEL_…` variables are set.
+    pub inject_env: bool,
+    /// Mount path with `{name}` in it wherever paths of several Models have to differ.
+    mount_path: String,
+}
+
+/// One annotation of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The whole key, for messages.
+    pub annotation: String,
+    /// Its value, without surrounding white space.
+    pub value: String,
+}
+
+impl Wish {
+    /// Where the Model is mounted: an absolute path without a slash at its end.
+    #[must_use]
+    pub fn mount_path(&self, model: &str) -> String {
+        normal_path(&self.mount_path.replace(NAME, model))
+    }
+}
+
+/// Reads what a pod asks for. `None` when it does not ask for any model.
+///
+/// Annotations count under the group's own prefix and under that of the specification. Spaces around names, empty
+/// entries and repeated names are dropped.
+///
+/// # Errors
+/// When an annotation has a value that means nothing, or different values under the two prefixes.
+pub fn parse(pod: &Value) -> Result<Option<Wish>, Denial> {
+    let Some(asked) = setting(pod, INJECT)? else { return Ok(None) };
+    let models = model_names(&asked)?;
+    Ok(Some(Wish {
+        prefix: if asked.annotation.starts_with(GROUP) { GROUP } else { SPECIFICATION_PREFIX },
+        read_only: boolean(setting(pod, READ_ONLY)?)?,
+        inject_env: boolean(setting(pod, INJECT_ENV)?)?,
+        container: setting(pod, CONTAINER)?,
+        mount_path: mount_path(setting(pod, MOUNT_PATH)?, &models)?,
+        models,
+    }))
+}
+
+fn setting(pod: &Value, key: &str) -> Result<Option<Setting>, Denial> {
+    let under = |prefix: &str| {
+        let annotation = format!("{prefix}/{key}");
+        let value = super::member(pod, "annotations", &annotation)?.trim().to_owned();
+        Some(Setting { annotation, value })
+    };
+    match (under(GROUP), under(SPECIFICATION_PREFIX)) {
+        (Some(first), Some(second)) if first.value != second.value => Err(Denial::AnnotationsDiffer {
+            first: first.annotation,
+            first_value: first.value,
+            second: second.annotation,
+            second_value: second.value,
+        }),
+        (first, second) => Ok(first.or(second)),
+    }
+}
+
+fn invalid(setting: Setting, expected: &'static str) -> Denial {
+    Denial::AnnotationInvalid { annotation: setting.annotation, value: setting.value, expected }
+}
+
+fn model_names(asked: &Setting) -> Result<Vec<String>, Denial> {
+    let mut names: Vec<String> = Vec::new();
+    for name in asked.value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        if !is_model_name(name) {
+            let asked = Setting { value: name.to_owned(), ..asked.clone() };
+            return Err(invalid(asked, "no Model can have this name; write names of Models, separated by commas"));
+        }
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    if names.is_empty() {
+        return Err(invalid(asked.clone(), "write at least one name of a Model, or remove the annotation"));
+    }
+    Ok(names)
+}
+
+/// Absent means true.
+fn boolean(setting: Option<Setting>) -> Result<bool, Denial> {
+    match setting {
+        None => Ok(true),
+        Some(setting) if setting.value.eq_ignore_ascii_case("true") => Ok(true),
+        Some(setting) if setting.value.eq_ignore_ascii_case("false") => Ok(false),
+        Some(setting) => Err(invalid(setting, "write \"true\" or \"false\"")),
+    }
+}
+
+/// The path with `{name}` in it wherever several models need different paths.
+fn mount_path(setting: Option<Setting>, models: &[String]) -> Result<String, Denial> {
+    let Some(setting) = setting else { return Ok(DEFAULT_MOUNT_PATH.to_owned()) };
+    let path = &setting.value;
+    if !path.starts_with('/') {
+        return Err(invalid(setting, "write an absolute path, such as /models/{name}"));
+    }
+    if path.split('/').any(|segment| segment == "..") {
+        return Err(invalid(setting, "write a path without .. in it"));
+    }
+    if path.contains(|c: char| c == ':' || c.is_control()) {
+        return Err(invalid(setting, "write a path without colons and control characters"));
+    }
+    if models.len() > 1 && !path.contains(NAME) {
+        return Ok(format!("{path}/{NAME}"));
+    }
+    if normal_path(path) == "/" {
+        return Err(invalid(setting, "a model cannot replace the container's root directory; write a path below it"));
+    }
+    Ok(setting.value)
+}

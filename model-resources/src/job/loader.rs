@@ -1,0 +1,99 @@
+//! The download container with our loader.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{
+    PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use model_core::api::Source;
+use model_core::names::revision_path;
+use model_core::persisted::Persisted;
+
+use super::environment::Environment;
+use super::{CONTAINER, MODELS_DIR, Mode, claim_mount, security};
+use crate::expansion::literal;
+
+/// Where the loader leaves its outcome, and Kubernetes reads it.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Exit codes of the loader that no retry of the same Job can change: failed for good, wrong use.
+const PERMANENT_EXIT_CODES: [i32; 2] = [2, 64];
+
+pub(super) fn mode(model: &Persisted, image: &str, settings: &BTreeMap<String, String>) -> Mode {
+    let mut environment = Environment::new(settings);
+    if let Source::S3(source) = &model.spec.source {
+        environment.set_s3(source);
+    }
+    environment.set_credentials(model);
+    let container = Container {
+        name: CONTAINER.to_owned(),
+        image: Some(image.to_owned()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(arguments(model).iter().map(|argument| literal(argument)).collect()),
+        env: environment.into_variables(),
+        resources: Some(default_resources()),
+        security_context: Some(security::container()),
+        termination_message_path: Some(TERMINATION_LOG.to_owned()),
+        termination_message_policy: Some("File".to_owned()),
+        volume_mounts: Some(vec![claim_mount()]),
+        ..Container::default()
+    };
+    Mode { container, volumes: vec![], pod_failure_policy: Some(failure_policy()) }
+}
+
+/// Every value stands behind the `=` of its flag, so that none can be read as a flag itself.
+fn arguments(model: &Persisted) -> Vec<String> {
+    let mut arguments = vec!["pull".to_owned()];
+    match &model.spec.source {
+        Source::HuggingFace(source) => {
+            arguments.push(format!("--source=hf://{}@{}", source.repo_id, source.revision));
+            arguments.extend(source.include.iter().map(|pattern| format!("--include={pattern}")));
+            arguments.extend(source.exclude.iter().map(|pattern| format!("--exclude={pattern}")));
+        }
+        Source::Url(source) => {
+            arguments.push(format!("--source={}", source.url));
+            arguments.extend(source.sha256.iter().map(|digest| format!("--sha256={}", digest.to_ascii_lowercase())));
+        }
+        Source::S3(source) => arguments.push(format!("--source=s3://{}/{}", source.bucket, source.key)),
+    }
+    arguments.push(format!("--to={MODELS_DIR}/{}", revision_path(&model.content_id)));
+    arguments.push(format!("--termination-log={TERMINATION_LOG}"));
+    arguments
+}
+
+/// Memory is bounded, because the loader's is; CPU is not, because idle CPU makes a download faster.
+fn default_resources() -> ResourceRequirements {
+    let amounts = |amounts: &[(&str, &str)]| {
+        Some(amounts.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect())
+    };
+    ResourceRequirements {
+        requests: amounts(&[("cpu", "250m"), ("memory", "128Mi")]),
+        limits: amounts(&[("memory", "256Mi")]),
+        claims: None,
+    }
+}
+
+/// A drained or preempted pod does not count as an attempt; what failed for good is not tried again.
+fn failure_policy() -> PodFailurePolicy {
+    let disrupted = PodFailurePolicyRule {
+        action: "Ignore".to_owned(),
+        on_exit_codes: None,
+        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+            type_: "DisruptionTarget".to_owned(),
+            status: Some("True".to_owned()),
+        }]),
+    };
+    let permanent = PodFailurePolicyRule {
+        action: "FailJob".to_owned(),
+        on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+            container_name: Some(CONTAINER.to_owned()),
+            operator: "In".to_owned(),
+            values: PERMANENT_EXIT_CODES.to_vec(),
+        }),
+        on_pod_conditions: None,
+    };
+    PodFailurePolicy { rules: vec![disrupted, permanent] }
+}

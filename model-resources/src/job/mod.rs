@@ -1,0 +1,131 @@
+//! The Job that downloads a model.
+//!
+//! One builder over two modes. [`Downloader::Stock`] runs the images that the specification names;
+//! [`Downloader::Loader`] runs our own. Both pass restricted pod security and hold no token of the API server.
+
+mod environment;
+mod loader;
+mod security;
+mod stock;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec, PodFailurePolicy};
+use k8s_openapi::api::core::v1::{
+    Container, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use model_core::labels;
+use model_core::names::{claim_name, job_name};
+use model_core::persisted::{Downloader, Persisted};
+
+use crate::metadata::{child_labels, child_metadata};
+
+/// Where the claim is mounted in the download container.
+pub const MODELS_DIR: &str = "/models";
+
+/// Name of the download container, for reading its log and its status.
+pub const CONTAINER: &str = "download";
+
+/// How often Kubernetes starts a failed download pod again.
+pub const BACKOFF_LIMIT: i32 = 3;
+
+/// Seconds until Kubernetes removes a Job that ended. The state machine knows it too.
+pub use model_core::decide::JOB_TTL_SECONDS as TTL_SECONDS;
+
+/// Name of the claim's volume in the download pod.
+const VOLUME: &str = "models";
+
+/// What the operator sets for every download, whatever the Model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DownloadSettings {
+    /// Which images download.
+    pub downloader: Downloader,
+    /// Environment of every download container by name: the hub's address, proxies, a package index. A variable that
+    /// a Model's own spec sets wins.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The parts in which the two modes differ.
+struct Mode {
+    container: Container,
+    volumes: Vec<Volume>,
+    pod_failure_policy: Option<PodFailurePolicy>,
+}
+
+/// Builds the Job that downloads the wanted content of a Model onto the claim with the UID `claim_uid`.
+///
+/// Content id and claim UID stand in its annotations and in those of its pod: success of a Job that was made for
+/// other content or for another claim proves nothing.
+#[must_use]
+pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &str) -> Job {
+    let mode = match &settings.downloader {
+        Downloader::Stock => stock::mode(model, &settings.env),
+        Downloader::Loader { image } => loader::mode(model, image, &settings.env),
+    };
+    let template = model.spec.job_template.clone().unwrap_or_default();
+    let labels: BTreeMap<_, _> = template.labels.iter().map(owned).chain(child_labels(model)).collect();
+    let annotations: BTreeMap<_, _> = template
+        .annotations
+        .iter()
+        .map(owned)
+        .chain([
+            (labels::CONTENT_ID.to_owned(), model.content_id.clone()),
+            (labels::CLAIM_UID.to_owned(), claim_uid.to_owned()),
+        ])
+        .collect();
+
+    let resources = template.resources.or(mode.container.resources);
+    let container = Container { resources, ..mode.container };
+    let pod = PodSpec {
+        affinity: template.affinity,
+        automount_service_account_token: Some(false),
+        containers: vec![container],
+        // Links would put an environment variable for every Service of the namespace beside ours.
+        enable_service_links: Some(false),
+        image_pull_secrets: non_empty(template.image_pull_secrets),
+        node_selector: (!model.spec.node_selector.is_empty()).then(|| model.spec.node_selector.clone()),
+        priority_class_name: template.priority_class_name,
+        restart_policy: Some("Never".to_owned()),
+        security_context: Some(security::pod()),
+        service_account_name: template.service_account_name,
+        tolerations: non_empty(template.tolerations),
+        volumes: Some(std::iter::once(claim_volume(model)).chain(mode.volumes).collect()),
+        ..PodSpec::default()
+    };
+    let pod_metadata =
+        ObjectMeta { labels: Some(labels.clone()), annotations: Some(annotations.clone()), ..ObjectMeta::default() };
+    let spec = JobSpec {
+        active_deadline_seconds: template.active_deadline_seconds,
+        backoff_limit: Some(BACKOFF_LIMIT),
+        pod_failure_policy: mode.pod_failure_policy,
+        // A new pod waits until the old one is gone, so that two never write to one claim.
+        pod_replacement_policy: Some("Failed".to_owned()),
+        template: PodTemplateSpec { metadata: Some(pod_metadata), spec: Some(pod) },
+        ttl_seconds_after_finished: Some(TTL_SECONDS),
+        ..JobSpec::default()
+    };
+    let metadata = ObjectMeta {
+        labels: Some(labels),
+        annotations: Some(annotations),
+        ..child_metadata(model, job_name(model.name))
+    };
+    Job { metadata, spec: Some(spec), status: None }
+}
+
+fn owned((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
+}
+
+fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn claim_volume(model: &Persisted) -> Volume {
+    let claim = PersistentVolumeClaimVolumeSource { claim_name: claim_name(model.name), read_only: None };
+    Volume { name: VOLUME.to_owned(), persistent_volume_claim: Some(claim), ..Volume::default() }
+}
+
+fn claim_mount() -> VolumeMount {
+    VolumeMount { name: VOLUME.to_owned(), mount_path: MODELS_DIR.to_owned(), ..VolumeMount::default() }
+}

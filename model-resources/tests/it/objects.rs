@@ -1,0 +1,55 @@
+//! Whole objects: a human reads the difference.
+
+use model_core::api::AccessMode;
+use model_resources::{DownloadSettings, claim, download_job};
+
+use crate::fixtures::{full_template, hugging_face, loader, model, persisted, sources, stock};
+
+const CLAIM_UID: &str = "5f3c9d1e-8a44-4f5b-9d0f-2d8f0d9bb002";
+
+#[test]
+fn the_claim_with_defaults() {
+    insta::assert_yaml_snapshot!(claim(&persisted(&model("llama-3-8b", hugging_face()))));
+}
+
+#[test]
+fn the_claim_with_every_field() {
+    let mut model = model("llama-3-8b", hugging_face());
+    model.spec.storage.storage_class = Some("longhorn".into());
+    model.spec.storage.size = "1.5Ti".into();
+    model.spec.storage.access_modes = vec![AccessMode::ReadWriteMany, AccessMode::ReadOnlyMany];
+    insta::assert_yaml_snapshot!(claim(&persisted(&model)));
+}
+
+#[test]
+fn the_job_of_each_source_in_each_mode() {
+    for (kind, source) in sources() {
+        for (mode, settings) in [("stock", stock()), ("loader", loader())] {
+            let mut model = model("llama-3-8b", source.clone());
+            let job = download_job(&persisted(&model), &settings, CLAIM_UID);
+            insta::assert_yaml_snapshot!(format!("job_{kind}_{mode}"), job);
+
+            model.spec.credentials_secret = Some("credentials".into());
+            let job = download_job(&persisted(&model), &settings, CLAIM_UID);
+            insta::assert_yaml_snapshot!(format!("job_{kind}_{mode}_credentials"), job);
+        }
+    }
+}
+
+#[test]
+fn the_job_with_every_field_and_operator_environment() {
+    let mut model = model("llama-3-8b", hugging_face());
+    model.spec.version = Some("3.1".into());
+    model.spec.node_selector = [("disk".to_owned(), "nvme".to_owned())].into();
+    model.spec.job_template = Some(full_template());
+    let env = [
+        ("HF_ENDPOINT".to_owned(), "http://hub.models.svc".to_owned()),
+        ("HTTPS_PROXY".to_owned(), "http://user:pa$(ss)@proxy:3128".to_owned()),
+        ("HOME".to_owned(), "/root".to_owned()),
+    ];
+    for (mode, settings) in [("stock", stock()), ("loader", loader())] {
+        let settings = DownloadSettings { env: env.clone().into(), ..settings };
+        let job = download_job(&persisted(&model), &settings, CLAIM_UID);
+        insta::assert_yaml_snapshot!(format!("job_every_field_{mode}"), job);
+    }
+}
