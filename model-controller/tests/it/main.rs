@@ -1,0 +1,5 @@
+//! The controller against a real API server. Nothing runs Jobs there: each test plays that part itself.
+
+mod children;
+mod life;
+mod plane;
