@@ -1,0 +1,41 @@
+//! Where the API server finds the webhook.
+
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ServiceReference, WebhookClientConfig,
+};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use model_webhook::{PATH, registration};
+
+use crate::names::{NAMESPACE, WEBHOOK, namespaced, selector};
+
+pub fn service() -> Service {
+    Service {
+        metadata: namespaced(WEBHOOK),
+        spec: Some(ServiceSpec {
+            selector: Some(selector(WEBHOOK)),
+            ports: Some(vec![ServicePort {
+                name: Some("https".to_owned()),
+                port: 443,
+                target_port: Some(IntOrString::String("https".to_owned())),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Without `caBundle`: each installation has its own, which `config/kustomization.yaml` takes from the Secret.
+pub fn configuration() -> MutatingWebhookConfiguration {
+    let service = ServiceReference {
+        name: WEBHOOK.to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        path: Some(PATH.to_owned()),
+        port: None,
+    };
+    registration::configuration(
+        WebhookClientConfig { service: Some(service), ..WebhookClientConfig::default() },
+        NAMESPACE,
+    )
+}

@@ -1,0 +1,133 @@
+//! The answer to one request: look the wanted Models up, let `model-resources` compute the patch, say what was done.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use axum::routing::post;
+use json_patch::Patch;
+use kube::core::DeserializeGuard;
+use model_resources::inject::{Denial, ReadyModel, Wish, inject, parse, ready_model};
+
+use crate::cache::ModelCache;
+use crate::causes::with_causes;
+use crate::review::{Request, Response};
+
+/// Where the API server asks about pods.
+pub const PATH: &str = "/mutate-v1-pod";
+
+/// Largest body that is read. The API server itself accepts no object above 3 MiB.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Answers `AdmissionReview`s about pods at [`PATH`] from the cache, without calling out.
+pub fn router(models: ModelCache) -> Router {
+    Router::new().route(PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(models)
+}
+
+/// What becomes of a pod.
+enum Outcome {
+    /// It asks for no model, or has all of it already.
+    Untouched,
+    Injected(Patch),
+    Denied(Denial),
+    /// The Models have not been read yet, so nothing is known about any of them.
+    NotYet,
+}
+
+async fn answer(State(models): State<ModelCache>, body: Bytes) -> HttpResponse {
+    let request = match Request::parse(&body) {
+        Ok(request) => request,
+        Err(error) => {
+            let error = with_causes(&error);
+            tracing::warn!(error, "answered a malformed request");
+            return (StatusCode::BAD_REQUEST, error).into_response();
+        }
+    };
+    let (wish, outcome) = decide(&request, &models);
+    log(&request, wish.as_ref(), &outcome);
+    let response = match outcome {
+        Outcome::Untouched => Ok(Response::allow(&request)),
+        Outcome::Injected(patch) => Response::patch(&request, &patch),
+        Outcome::Denied(denial) => Ok(Response::deny(&request, code(&denial), denial.reason(), denial.to_string())),
+        Outcome::NotYet => Ok(Response::deny(&request, 503, NOT_YET_REASON, NOT_YET.to_owned())),
+    };
+    match response.and_then(|response| response.to_body()) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+const NOT_YET_REASON: &str = "ServiceUnavailable";
+const NOT_YET: &str = "the model webhook has just started and has not read the Models yet: try again in a few seconds; if this stays, check its log and that its service account may list and watch models";
+
+/// Pure but for the look-ups in the cache.
+fn decide(request: &Request, models: &ModelCache) -> (Option<Wish>, Outcome) {
+    if !request.creates_pod() {
+        return (None, Outcome::Untouched);
+    }
+    let wish = match parse(&request.object) {
+        Ok(Some(wish)) => wish,
+        Ok(None) => return (None, Outcome::Untouched),
+        Err(denial) => return (None, Outcome::Denied(denial)),
+    };
+    if !models.is_filled() {
+        return (Some(wish), Outcome::NotYet);
+    }
+    let ready: Result<Vec<_>, _> = wish.models.iter().map(|name| look_up(models, &request.namespace, name)).collect();
+    let outcome = match ready.and_then(|ready| inject(&request.object, &wish, &ready)) {
+        Ok(patch) if patch.0.is_empty() => Outcome::Untouched,
+        Ok(patch) => Outcome::Injected(patch),
+        Err(denial) => Outcome::Denied(denial),
+    };
+    (Some(wish), outcome)
+}
+
+fn look_up(models: &ModelCache, namespace: &str, name: &str) -> Result<ReadyModel, Denial> {
+    let found = models.get(namespace, name);
+    let model = match found.as_deref() {
+        None => None,
+        Some(DeserializeGuard(Ok(model))) => Some(model),
+        Some(DeserializeGuard(Err(error))) => {
+            return Err(Denial::ModelNotReady {
+                name: name.to_owned(),
+                state: format!("cannot be read by this version of the operator ({error})"),
+                advice: format!(
+                    "apply the operator's CRD, then correct the Model with: kubectl edit --namespace {namespace} model/{name}"
+                ),
+            });
+        }
+    };
+    ready_model(name, namespace, model)
+}
+
+/// 403 where the pod is in order and only its Model is not, 422 where the pod has to change.
+const fn code(denial: &Denial) -> u16 {
+    match denial {
+        Denial::ModelNotFound { .. } | Denial::ModelNotReady { .. } => 403,
+        Denial::AnnotationInvalid { .. }
+        | Denial::AnnotationsDiffer { .. }
+        | Denial::ContainerNotFound { .. }
+        | Denial::VolumeTaken { .. }
+        | Denial::VolumeReadOnly { .. }
+        | Denial::MountTaken { .. }
+        | Denial::PodInvalid { .. } => 422,
+    }
+}
+
+/// One line for each decision. Nothing of the pod but its name is logged: its environment may hold secrets.
+fn log(request: &Request, wish: Option<&Wish>, outcome: &Outcome) {
+    let (namespace, pod, dry_run) = (request.namespace.as_str(), request.pod_name(), request.dry_run);
+    let models = wish.map(|wish| wish.models.join(",")).unwrap_or_default();
+    match outcome {
+        Outcome::Untouched => tracing::info!(namespace, pod, models, dry_run, outcome = "untouched", "admitted"),
+        Outcome::Injected(_) => tracing::info!(namespace, pod, models, dry_run, outcome = "injected", "admitted"),
+        Outcome::Denied(denial) => {
+            let reason = denial.reason();
+            tracing::info!(namespace, pod, models, dry_run, outcome = "denied", reason, %denial, "denied");
+        }
+        Outcome::NotYet => {
+            tracing::info!(namespace, pod, models, dry_run, outcome = "denied", reason = NOT_YET_REASON, "denied");
+        }
+    }
+}

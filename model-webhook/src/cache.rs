@@ -1,0 +1,96 @@
+//! The watch cache of Models: every look-up during a request is answered from memory.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use model_core::api::Model;
+
+use crate::causes::with_causes;
+
+/// How long one watch call lasts. A connection that died silently is noticed 5 s later.
+const WATCH_SECONDS: u32 = 60;
+
+/// A Model as the watch delivers it: one that does not parse is an error of its own and does not end the watch.
+pub type Guarded = DeserializeGuard<Model>;
+
+/// All Models of the cluster, in memory. Clones share the same memory.
+#[derive(Clone, Debug)]
+pub struct ModelCache {
+    store: Store<Guarded>,
+    filled: Arc<AtomicBool>,
+}
+
+impl ModelCache {
+    /// An empty cache, and the task that fills it and keeps it current for as long as it is polled.
+    ///
+    /// Errors of the watch are logged and tried again, with a growing delay.
+    pub fn watch(client: Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (store, writer) = store();
+        let cache = Self::new(store);
+        let task = fill(cache.clone(), writer, client);
+        (cache, task)
+    }
+
+    /// A cache over a store that somebody else fills, and which is empty until [`Self::mark_filled`].
+    #[must_use]
+    pub fn new(store: Store<Guarded>) -> Self {
+        Self { store, filled: Arc::default() }
+    }
+
+    /// Declares that the store holds the first complete list.
+    pub fn mark_filled(&self) {
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// Whether the first complete list has been read. Before, a missing Model proves nothing.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// The Model, or the error of one that does not parse. `None`: there is no Model of that name.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Guarded>> {
+        self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+}
+
+async fn fill(cache: ModelCache, writer: Writer<Guarded>, client: Client) {
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let events = watcher(Api::<Guarded>::all(client), config)
+        .default_backoff()
+        .modify(|model| {
+            // Who wrote which field is half of an object's size, and no answer depends on it.
+            model.managed_fields_mut().clear();
+        })
+        .reflect(writer);
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::InitDone) => {
+                if !cache.is_filled() {
+                    tracing::info!(models = cache.store.len(), "read all Models");
+                }
+                cache.mark_filled();
+            }
+            Ok(
+                watcher::Event::Apply(DeserializeGuard(Err(error)))
+                | watcher::Event::InitApply(DeserializeGuard(Err(error))),
+            ) => {
+                let (namespace, name) = (&error.metadata.namespace, &error.metadata.name);
+                tracing::warn!(?namespace, ?name, %error, "a Model cannot be read; pods that ask for it are denied");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let error = with_causes(&error);
+                tracing::warn!(error, "could not watch Models; trying again");
+            }
+        }
+    }
+}

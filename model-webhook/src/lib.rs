@@ -1,0 +1,47 @@
+//! Admission of pods that ask for models.
+//!
+//! A pod with the annotation `models.main-currents.news/inject` is admitted with its models mounted, or denied in words
+//! that say what to do. The API server asks at [`PATH`]; every answer comes from a watch cache of Models, so no request
+//! ever waits for another one.
+//!
+//! - [`router`]: the answers, as an axum `Router` that can be embedded in any server.
+//! - [`ModelCache`]: the Models, kept current by a watch.
+//! - [`Server`]: everything the binary does: TLS from files with reload, health, graceful end.
+//! - [`registration`]: how the API server is told to ask.
+//! - [`Certificates`]: a certificate where no cert-manager makes one.
+//!
+//! What is patched and denied is decided by the pure crate `model-resources`.
+//!
+//! An operator that has a webhook server of its own adds one route to it, and one task:
+//!
+//! ```
+//! use axum::Router;
+//! use model_webhook::ModelCache;
+//!
+//! fn add_models(server: Router, client: kube::Client) -> Router {
+//!     let (models, watch) = ModelCache::watch(client);
+//!     tokio::spawn(watch);
+//!     server.merge(model_webhook::router(models))
+//! }
+//! ```
+
+mod admission;
+mod cache;
+mod causes;
+pub mod certificates;
+mod client;
+mod health;
+mod options;
+pub mod registration;
+mod review;
+mod server;
+mod tls;
+
+pub use admission::{PATH, router};
+pub use cache::{Guarded, ModelCache};
+pub use certificates::Certificates;
+pub use client::{Error as ClientError, client};
+pub use health::{Readiness, health_router};
+pub use options::Options;
+pub use server::{Error as ServerError, Server};
+pub use tls::{Certificate, Error as TlsError};

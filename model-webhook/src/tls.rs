@@ -1,0 +1,106 @@
+//! The certificate that the API server sees: read from a directory, and again whenever the files change.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum_server::tls_rustls::RustlsConfig;
+
+use crate::causes::with_causes;
+use crate::certificates::{CERTIFICATE_FILE, KEY_FILE};
+
+/// Why the certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file is missing or cannot be read.
+    #[error("could not read {}: mount a certificate there, or make one with `model-webhook certificates`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The files are no certificate and the key that belongs to it.
+    #[error("could not use {CERTIFICATE_FILE} and {KEY_FILE} in {}", directory.display())]
+    Use {
+        /// Where they are.
+        directory: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+}
+
+/// The two files, as read.
+#[derive(PartialEq, Eq)]
+struct Pair {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Pair {
+    async fn read(directory: &Path) -> Result<Self, Error> {
+        let file = async |name| {
+            let path = directory.join(name);
+            tokio::fs::read(&path).await.map_err(|source| Error::Read { path, source })
+        };
+        Ok(Self { certificate: file(CERTIFICATE_FILE).await?, key: file(KEY_FILE).await? })
+    }
+}
+
+/// A certificate that follows the files of a directory.
+pub struct Certificate {
+    directory: PathBuf,
+    config: RustlsConfig,
+    /// What was read last, good or bad, so that a bad pair is logged once.
+    seen: Option<Pair>,
+}
+
+impl Certificate {
+    /// Reads `tls.crt` and `tls.key` in `directory`. A process-wide crypto provider of rustls must be installed.
+    ///
+    /// # Errors
+    /// When the files cannot be read or do not belong together.
+    pub async fn load(directory: &Path) -> Result<Self, Error> {
+        let pair = Pair::read(directory).await?;
+        let config = RustlsConfig::from_pem(pair.certificate.clone(), pair.key.clone())
+            .await
+            .map_err(|source| Error::Use { directory: directory.to_owned(), source })?;
+        Ok(Self { directory: directory.to_owned(), config, seen: Some(pair) })
+    }
+
+    /// What a server is started with. New connections see each reload.
+    #[must_use]
+    pub fn config(&self) -> RustlsConfig {
+        self.config.clone()
+    }
+
+    /// Looks at the files every so often, for ever. What cannot be used is logged, and the certificate in use stays.
+    ///
+    /// The files are compared by content: mounted Secrets change by symbolic links, which file events often miss.
+    pub async fn follow(mut self, every: Duration) {
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            ticks.tick().await;
+            match Pair::read(&self.directory).await {
+                Ok(pair) if self.seen.as_ref() == Some(&pair) => {}
+                Ok(pair) => {
+                    match self.config.reload_from_pem(pair.certificate.clone(), pair.key.clone()).await {
+                        Ok(()) => tracing::info!(directory = %self.directory.display(), "loaded a new certificate"),
+                        Err(error) => self.complain(&error),
+                    }
+                    self.seen = Some(pair);
+                }
+                Err(error) => {
+                    if self.seen.take().is_some() {
+                        self.complain(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn complain(&self, error: &dyn std::error::Error) {
+        let (directory, error) = (self.directory.display(), with_causes(error));
+        tracing::error!(%directory, error, "could not use the new certificate; keeping the old one");
+    }
+}

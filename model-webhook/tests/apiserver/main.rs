@@ -1,0 +1,12 @@
+//! What a real API server makes of the webhook, the CRD's rules, the manifests and the samples.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+#![allow(clippy::needless_pass_by_value, reason = "tables read better with json! in place")]
+
+mod cluster;
+mod lifecycle;
+mod manifests;
+mod pods;
+mod rules;
+mod samples;
+mod webhook;
