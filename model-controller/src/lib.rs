@@ -22,9 +22,11 @@ mod error;
 mod events;
 pub mod health;
 mod observe;
+mod options;
 mod progress;
 mod reconcile;
 
 pub use controller::{Controller, controller};
 pub use error::Error;
 pub use model_resources::DownloadSettings;
+pub use options::Options;

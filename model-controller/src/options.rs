@@ -1,0 +1,57 @@
+//! Flags, each also an environment variable.
+
+use std::path::PathBuf;
+
+use model_core::persisted::Downloader;
+use model_resources::DownloadSettings;
+
+/// How the controller runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Kubeconfig file. Absent: that of `KUBECONFIG` or of the home directory, else the pod's service account.
+    #[arg(long, env = "MODEL_CONTROLLER_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Port of `/healthz` and `/readyz`, plain HTTP.
+    #[arg(long, env = "MODEL_CONTROLLER_HEALTH_PORT", default_value_t = 8081)]
+    pub health_port: u16,
+    /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
+    #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
+    pub loader_image: Option<String>,
+    /// Variable `NAME=VALUE` for every download container, for example a hub's address or a proxy. May be repeated; in
+    /// the environment one a line.
+    #[arg(long, env = "MODEL_CONTROLLER_DOWNLOAD_ENV", value_parser = variable, value_delimiter = '\n')]
+    pub download_env: Vec<(String, String)>,
+}
+
+impl Options {
+    /// What the flags say about downloads.
+    #[must_use]
+    pub fn download_settings(&self) -> DownloadSettings {
+        let image = self.loader_image.clone();
+        let downloader = image.map_or(Downloader::Stock, |image| Downloader::Loader { image });
+        DownloadSettings { downloader, env: self.download_env.iter().cloned().collect() }
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    if name.is_empty() { Err("the name is empty".to_owned()) } else { Ok((name.to_owned(), value.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_has_a_name_and_any_value() {
+        for (text, want) in [
+            ("A=b", Ok(("A".to_owned(), "b".to_owned()))),
+            ("A=", Ok(("A".to_owned(), String::new()))),
+            ("A=b=c", Ok(("A".to_owned(), "b=c".to_owned()))),
+            ("A", Err("must be NAME=VALUE".to_owned())),
+            ("=b", Err("the name is empty".to_owned())),
+        ] {
+            assert_eq!(variable(text), want, "{text}");
+        }
+    }
+}
