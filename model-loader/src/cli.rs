@@ -1,0 +1,97 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use model_core::reason::Reason;
+use model_loader::{
+    Access, Error, Network, Source, Wanted,
+    digest::{Algorithm, Digest},
+};
+
+/// Downloads a model into a directory: every byte once, verified, visible only when complete.
+///
+/// Exit codes: 0 done, 1 failed and worth a retry, 2 failed for good, 64 wrong use.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Download into a directory.
+    Pull(Pull),
+    /// Print as JSON what would be downloaded.
+    Plan(SourceArgs),
+    /// Read a published directory again and name each file that is changed, missing or extra. Exits with 2 if there is any.
+    Verify {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+/// Download into a directory.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Where from.
+    #[command(flatten)]
+    pub from: SourceArgs,
+    /// Directory for the files: absent, empty, or published by the same command before.
+    #[arg(long, value_name = "DIR", env = "MODEL_LOADER_TO")]
+    pub to: PathBuf,
+    /// File to write the result to, as JSON of less than 4 kB: the termination message of a container.
+    #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
+    pub termination_log: Option<PathBuf>,
+}
+
+/// Where from.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// `hf://ORG/REPO[@REV]`, `s3://BUCKET/KEY` (an object, or all below), or an http:// or https:// URL.
+    ///
+    /// Credentials and endpoints come from the environment: `HF_TOKEN`, `HF_ENDPOINT`; `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`; for URLs `TOKEN`, or `USERNAME` with
+    /// `PASSWORD`; proxies from the usual variables, further certificate authorities from the file `SSL_CERT_FILE`.
+    #[arg(long, env = "MODEL_LOADER_SOURCE", hide_env_values = true)]
+    source: String,
+    /// Take only files that match this pattern. May be repeated; in the environment one pattern a line.
+    #[arg(long, value_name = "GLOB", env = "MODEL_LOADER_INCLUDE", value_delimiter = '\n')]
+    include: Vec<String>,
+    /// Leave out files that match this pattern. May be repeated; in the environment one pattern a line.
+    #[arg(long, value_name = "GLOB", env = "MODEL_LOADER_EXCLUDE", value_delimiter = '\n')]
+    exclude: Vec<String>,
+    /// SHA-256 that the file must have, for a source of one file.
+    #[arg(long, value_name = "HEX", env = "MODEL_LOADER_SHA256")]
+    sha256: Option<String>,
+    /// Seconds without a byte after which a connection is given up.
+    #[arg(long, value_name = "SECONDS", env = "MODEL_LOADER_STALL_TIMEOUT", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    stall_timeout: u64,
+}
+
+impl SourceArgs {
+    /// What the arguments ask for, checked.
+    pub fn wanted(&self) -> Result<Wanted, Error> {
+        let sha256 = |hex: &String| {
+            Digest::from_hex(Algorithm::Sha256, hex)
+                .map_err(|error| Error::new(Reason::WrongUse, "--sha256 takes 64 hexadecimal digits").caused_by(error))
+        };
+        let some = |patterns: &[String]| patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
+        Ok(Wanted {
+            source: self.source.parse::<Source>()?,
+            include: some(&self.include),
+            exclude: some(&self.exclude),
+            sha256: self.sha256.as_ref().filter(|hex| !hex.is_empty()).map(sha256).transpose()?,
+        })
+    }
+
+    /// How the source is talked to, with credentials from the environment.
+    pub fn network(&self) -> Result<Network, Error> {
+        let stall_timeout = Duration::from_secs(self.stall_timeout);
+        Ok(Network { access: Access::from_env()?, stall_timeout, ..Network::default() })
+    }
+}

@@ -1,0 +1,118 @@
+//! How far a download is, for people and for the controller.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use model_core::report::Progress;
+
+/// Stands for a total that is not known.
+const UNKNOWN: u64 = u64::MAX;
+/// The time over which speed is measured.
+const WINDOW: Duration = Duration::from_secs(6);
+
+/// Counts bytes and files while a download runs. Shared between the download and whoever shows it.
+#[derive(Debug)]
+pub struct Meter {
+    bytes: AtomicU64,
+    files: AtomicU64,
+    total_bytes: AtomicU64,
+    total_files: AtomicU64,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            bytes: zero(),
+            files: zero(),
+            total_bytes: AtomicU64::new(UNKNOWN),
+            total_files: AtomicU64::new(UNKNOWN),
+        }
+    }
+}
+
+impl Meter {
+    pub(crate) fn expect(&self, bytes: Option<u64>, files: u64) {
+        self.total_bytes.store(bytes.unwrap_or(UNKNOWN), Relaxed);
+        self.total_files.store(files, Relaxed);
+    }
+
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Takes back bytes of a file that starts over.
+    pub(crate) fn remove_bytes(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(crate) fn add_file(&self) {
+        self.files.fetch_add(1, Relaxed);
+    }
+
+    /// How far the download is now. The speed is 0: see [`Speed`].
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let known = |total: &AtomicU64| Some(total.load(Relaxed)).filter(|total| *total != UNKNOWN);
+        Progress {
+            downloaded_bytes: self.bytes.load(Relaxed),
+            total_bytes: known(&self.total_bytes),
+            bytes_per_second: 0,
+            files: self.files.load(Relaxed),
+            total_files: known(&self.total_files),
+        }
+    }
+}
+
+/// Measures the speed over the last few seconds.
+#[derive(Debug, Default)]
+pub struct Speed {
+    seen: VecDeque<(Instant, u64)>,
+}
+
+impl Speed {
+    /// Takes one look, `bytes` being there at `now`, and gives bytes per second since the oldest look that still counts.
+    pub fn at(&mut self, now: Instant, bytes: u64) -> u64 {
+        self.seen.push_back((now, bytes));
+        while self.seen.len() > 2 && now.duration_since(self.seen[0].0) > WINDOW {
+            self.seen.pop_front();
+        }
+        let (since, before) = self.seen[0];
+        let millis = u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        bytes.saturating_sub(before).saturating_mul(1000).checked_div(millis).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_absent_until_known() {
+        let meter = Meter::default();
+        assert_eq!(meter.progress().total_bytes, None);
+        meter.expect(Some(10), 2);
+        meter.add_bytes(7);
+        meter.remove_bytes(3);
+        meter.add_file();
+        let seen = meter.progress();
+        assert_eq!((seen.downloaded_bytes, seen.total_bytes, seen.files, seen.total_files), (4, Some(10), 1, Some(2)));
+    }
+
+    #[test]
+    fn speed_is_that_of_the_last_seconds() {
+        let mut speed = Speed::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(speed.at(at(0), 0), 0);
+        assert_eq!(speed.at(at(2), 2000), 1000);
+        for second in 2..10 {
+            speed.at(at(second * 2), 2000);
+        }
+        assert_eq!(speed.at(at(20), 2000), 0);
+        assert_eq!(speed.at(at(22), 1000), 0, "a file that starts over is no negative speed");
+    }
+}

@@ -1,0 +1,162 @@
+//! The staging directory: one owner at a time, complete files kept across runs, nothing else.
+//!
+//! ```text
+//! lock           held for the whole run; the kernel lets go of it when a run dies
+//! journal        one line of JSON for each complete file
+//! incoming/N     file N of the plan while it is written
+//! tree/…         complete files under their own names; becomes the published directory
+//! publishing     only in place: the manifest-to-be, from the first moved entry to the last
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use super::{
+    Place,
+    lock::{self, NOFOLLOW},
+    release, seal,
+};
+use crate::{
+    Error,
+    manifest::{FileRecord, Manifest},
+    name::FileName,
+    plan::PlannedFile,
+};
+
+/// A locked staging directory.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    place: Place,
+    journal: Mutex<File>,
+    complete: BTreeMap<FileName, FileRecord>,
+    _lock: File,
+}
+
+impl Staging {
+    /// Takes the staging directory of a place, waiting for another loader that has it, and looks what is complete in it.
+    ///
+    /// `None` where that other loader has published meanwhile.
+    pub(crate) async fn open(place: Place) -> Result<Option<Self>, Error> {
+        let Some(lock) = lock::lock(&place).await? else { return Ok(None) };
+        tokio::task::spawn_blocking(move || Self::enter(place, lock).map(Some)).await.map_err(Error::task)?
+    }
+
+    fn enter(place: Place, lock: File) -> Result<Self, Error> {
+        if place.mounted {
+            release::take_back(&place)?;
+        }
+        place.check_empty()?;
+        seal::remove_tree(&place.staging.join("incoming"))?;
+        for name in ["incoming", "tree"] {
+            let path = place.staging.join(name);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(|error| Error::io("create", &path, error))?,
+            }
+        }
+        seal::unseal(&place.staging.join("tree"))?;
+        let path = place.staging.join("journal");
+        let lines = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        // A last line that was cut off is no record.
+        let records = lines.lines().filter_map(|line| serde_json::from_str::<FileRecord>(line).ok());
+        let complete = records.map(|record| (record.path.clone(), record)).collect();
+        let journal = OpenOptions::new().append(true).create(true).custom_flags(NOFOLLOW).open(&path);
+        let mut journal = journal.map_err(|error| Error::io("open", &path, error))?;
+        if !lines.is_empty() && !lines.ends_with('\n') {
+            journal.write_all(b"\n").map_err(|error| Error::io("write", &path, error))?;
+        }
+        Ok(Self { place, journal: Mutex::new(journal), complete, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.place.staging
+    }
+
+    /// The record of a file that an earlier run completed, if it is the same content.
+    pub(crate) fn complete(&self, file: &PlannedFile) -> Option<&FileRecord> {
+        let record = self.complete.get(&file.path)?;
+        let same_digest = file.digest.as_ref() == Some(&record.digest);
+        let same_tag = file.etag.is_some() && file.etag == record.etag;
+        let same_size = file.size.is_none_or(|size| size == record.size);
+        let found = fs::symlink_metadata(file.path.below(&self.tree())).ok()?;
+        let whole = found.is_file() && found.len() == record.size;
+        (whole && same_size && (same_digest || same_tag)).then_some(record)
+    }
+
+    /// Where file number `index` of the plan is written.
+    pub(crate) fn incoming(&self, index: usize) -> PathBuf {
+        self.place.staging.join("incoming").join(index.to_string())
+    }
+
+    /// Takes a file that is written, checked and synced into the tree. The journal first: a file without its line is
+    /// fetched again, and a line without its file says nothing.
+    pub(crate) fn accept(&self, incoming: &Path, record: &FileRecord) -> Result<(), Error> {
+        let tree = self.tree();
+        for parent in record.path.parents() {
+            let path = tree.join(parent);
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // What is left of another plan can be in the way, and a link must not lead out of the tree.
+                    if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+                        fs::remove_file(&path)
+                            .and_then(|()| fs::create_dir(&path))
+                            .map_err(|error| Error::io("create", &path, error))?;
+                    }
+                }
+                other => other.map_err(|error| Error::io("create", &path, error))?,
+            }
+        }
+        let target = record.path.below(&tree);
+        if fs::symlink_metadata(&target).is_ok_and(|found| found.is_dir()) {
+            seal::remove_tree(&target)?;
+        }
+        let path = self.place.staging.join("journal");
+        let line = serde_json::to_string(record).map_err(|error| Error::io("write", &path, error.into()))? + "\n";
+        let mut journal = self.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        journal.write_all(line.as_bytes()).map_err(|error| Error::io("write", &path, error))?;
+        fs::rename(incoming, &target).map_err(|error| Error::io("move a file to", &target, error))
+    }
+
+    /// Publishes the files of the manifest and removes the staging directory.
+    pub(crate) fn publish(self, manifest: &Manifest) -> Result<(), Error> {
+        self.remove_unplanned(manifest)?;
+        release::release(&self.place, manifest)
+    }
+
+    /// Removes what an earlier plan left in the tree.
+    fn remove_unplanned(&self, manifest: &Manifest) -> Result<(), Error> {
+        let files: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+        let directories: BTreeSet<&str> = manifest.files.iter().flat_map(|file| file.path.parents()).collect();
+        let tree = self.tree();
+        let mut pending = vec![tree.clone()];
+        while let Some(dir) = pending.pop() {
+            for entry in fs::read_dir(&dir).map_err(|error| Error::io("list", &dir, error))? {
+                let path = entry.map_err(|error| Error::io("list", &dir, error))?.path();
+                let relative = path.strip_prefix(&tree).ok().and_then(Path::to_str).unwrap_or_default();
+                let is_dir = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+                if is_dir && directories.contains(relative) {
+                    pending.push(path);
+                } else if is_dir {
+                    seal::remove_tree(&path)?;
+                } else if !files.contains(relative) {
+                    fs::remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.place.staging.join("tree")
+    }
+}

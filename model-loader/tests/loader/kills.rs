@@ -1,0 +1,110 @@
+//! The loader is stopped in the middle, and the next run finishes the work.
+
+use std::{fs, process::Child};
+
+use model_core::{
+    reason::Reason,
+    report::{Failure, Outcome},
+};
+use test_hub::{Fault, Origin, Rule};
+
+use crate::world::{LARGE, World, entries, outcome, printed, wait_until};
+
+/// A loader that has completed the small files and is in the middle of the large one.
+fn in_the_middle(world: &World, arguments: &[&str]) -> Child {
+    let silence = Rule::new(Fault::Stall { after: LARGE / 2, seconds: 600.0 }).path("*model.safetensors");
+    world.hub.set_faults(vec![silence]).unwrap();
+    let child = world.binary("hf://acme/tiny").args(["--stall-timeout", "600"]).args(arguments).spawn().unwrap();
+    let staging = world.target().with_file_name(".0123.partial");
+    // Entries come and go while the loader works, so what is not there when looked at is not there.
+    let large = || {
+        let incoming = staging.join("incoming");
+        let size = |name: &String| fs::metadata(incoming.join(name)).map_or(0, |found| found.len());
+        entries(&incoming).iter().map(size).max().unwrap_or(0)
+    };
+    let small = ["config.json", "empty.txt", "a folder/notes with space.txt", "onnx/model.onnx"];
+    wait_until("the small files are complete and the large one is begun", || {
+        large() >= LARGE / 4 && small.iter().all(|name| staging.join("tree").join(name).exists())
+    });
+    child
+}
+
+/// The next run, without faults: right bytes, nothing left over, nothing fetched twice.
+fn finishes(world: &World) {
+    world.hub.clear_faults();
+    world.hub.reset_stats();
+    let run = world.binary("hf://acme/tiny").output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    world.assert_published(&world.served("hf/acme/tiny"));
+    let stats = world.hub.stats();
+    assert_eq!(stats.origin(Origin::Cdn).requests, 1, "only the large file is fetched again");
+    assert_eq!(stats.containing("/resolve/").requests, 1);
+}
+
+#[test]
+fn a_killed_run_is_taken_up() {
+    let world = World::new();
+    let mut child = in_the_middle(&world, &[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    world.assert_nothing_published();
+    finishes(&world);
+}
+
+#[test]
+fn a_terminated_run_says_so_and_is_taken_up() {
+    let world = World::new();
+    let log = world.root.path().join("termination-log");
+    let child = in_the_middle(&world, &["--termination-log", log.to_str().unwrap()]);
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let run = child.wait_with_output().unwrap();
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    let Outcome::Failed(Failure { reason, message }) = outcome(&log) else { panic!("it did not succeed") };
+    assert_eq!(reason, Reason::DownloadFailed);
+    assert!(message.contains("SIGTERM"), "{message}");
+    world.assert_nothing_published();
+    finishes(&world);
+}
+
+#[test]
+fn what_is_left_of_another_version_does_not_get_in_the_way() {
+    let world = World::new();
+    let mut child = in_the_middle(&world, &[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // In the new version a directory has become a file, a file a directory, one is gone, one is new.
+    let repo = world.root.path().join("hf/acme/tiny");
+    fs::remove_dir_all(repo.join("a folder")).unwrap();
+    fs::write(repo.join("a folder"), b"a file now").unwrap();
+    fs::remove_file(repo.join("empty.txt")).unwrap();
+    fs::create_dir(repo.join("empty.txt")).unwrap();
+    fs::write(repo.join("empty.txt/inside"), b"x").unwrap();
+    fs::remove_dir_all(repo.join("onnx")).unwrap();
+    world.hub.refresh();
+    world.hub.clear_faults();
+    let run = world.binary("hf://acme/tiny").output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    world.assert_published(&world.served("hf/acme/tiny"));
+}
+
+#[test]
+fn kills_at_any_moment_leave_nothing_half() {
+    let world = World::new();
+    let slow = Fault::Rate { bytes_per_second: 20 << 20 };
+    world.hub.set_faults(vec![Rule::new(slow)]).unwrap();
+    for round in 0..12_u64 {
+        let mut child = world.binary("hf://acme/tiny").spawn().unwrap();
+        // Where the run is then does not matter: it is to be anywhere.
+        std::thread::sleep(std::time::Duration::from_millis(round * 15));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let visible = entries(&world.target());
+        let whole = visible.contains(&".model-loader".to_owned());
+        assert!(whole || visible.is_empty(), "half of it is visible: {visible:?}");
+    }
+    world.hub.clear_faults();
+    let run = world.binary("hf://acme/tiny").output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    world.assert_published(&world.served("hf/acme/tiny"));
+}

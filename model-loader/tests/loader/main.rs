@@ -1,0 +1,10 @@
+//! The loader against a real hub over HTTP: what a user would notice.
+
+#![allow(clippy::unwrap_used, reason = "support code of tests fails as tests do")]
+
+mod faults;
+mod kills;
+mod publishing;
+mod sources;
+mod volumes;
+mod world;

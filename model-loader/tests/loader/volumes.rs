@@ -1,0 +1,151 @@
+//! Volumes as clusters have them: small, read-only, mounted at the target, owned by somebody else.
+//!
+//! Mounts are made in a mount namespace of their own, so nothing is left on this machine. Without root that needs user
+//! namespaces.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use model_core::{
+    reason::Reason,
+    report::{Failure, Outcome},
+};
+use test_hub::{Fault, Rule};
+
+use crate::world::{World, outcome, printed};
+
+/// Runs a shell script in a mount namespace. `$0` is a directory to mount at, `$1` the termination log, and the rest the
+/// loader's command line.
+fn with_mounts(world: &World, source: &str, target: &str, script: &str) -> Output {
+    let volume = world.root.path().join("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    let root = rustix::process::geteuid().is_root();
+    let mut command = Command::new("unshare");
+    command.env_clear().envs(world.env()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
+    command.args(["sh", "-euc", script]).arg(&volume).arg(log(world)).arg(env!("CARGO_BIN_EXE_model-loader"));
+    command
+        .args(["pull", "--source", source, "--to"])
+        .arg(volume.join(target))
+        .arg("--termination-log")
+        .arg(log(world));
+    command.output().unwrap()
+}
+
+fn log(world: &World) -> std::path::PathBuf {
+    world.root.path().join("termination-log")
+}
+
+fn failure(world: &World) -> Failure {
+    match outcome(&log(world)) {
+        Outcome::Failed(failure) => failure,
+        Outcome::Succeeded(published) => panic!("it succeeded: {published:?}"),
+    }
+}
+
+/// Runs the loader on a file system of so many KiB and looks what is left there.
+fn on_a_small_volume(world: &World, source: &str, kib: u32) -> Output {
+    let script = format!(
+        "mount -t tmpfs -o size={kib}k none \"$0\"; shift; code=0; \"$@\" || code=$?; cd \"$0\"; find . -type f; exit $code"
+    );
+    with_mounts(world, source, "m", &script)
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_before_a_byte_is_fetched() {
+    let world = World::new();
+    let run = on_a_small_volume(&world, "hf://acme/tiny", 1024);
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    let failure = failure(&world);
+    assert_eq!(failure.reason, Reason::DiskFull);
+    assert!(
+        failure.message.contains("bytes are needed") && failure.message.contains("are free"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(world.hub.stats().containing("/resolve/").requests, 0);
+}
+
+#[test]
+fn a_volume_that_runs_full_is_said_to_be_full() {
+    let world = World::new();
+    // Without Content-Length nobody knows the size before.
+    world.hub.set_faults(vec![Rule::new(Fault::Truncate { after: u64::MAX })]).unwrap();
+    let run = on_a_small_volume(&world, &format!("{}/files/model.gguf", world.hub.url()), 1024);
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    assert_eq!(failure(&world).reason, Reason::DiskFull);
+    assert!(!printed(&run).contains("model.gguf\n"), "nothing is published: {}", printed(&run));
+}
+
+#[test]
+fn a_read_only_volume_is_a_failure_with_a_name() {
+    let world = World::new();
+    let script = "mount -t tmpfs -o ro none \"$0\"; shift; exec \"$@\"";
+    let run = with_mounts(&world, "hf://acme/tiny", "m", script);
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    let failure = failure(&world);
+    assert_eq!(failure.reason, Reason::DownloadFailed);
+    assert!(failure.message.contains("Read-only file system"), "{}", failure.message);
+}
+
+#[test]
+fn a_mount_point_is_filled_in_place() {
+    let world = World::new();
+    let copy = world.root.path().join("copy");
+    let script = format!(
+        "mount -t tmpfs none \"$0\"; mkdir \"$0/lost+found\"; shift; \"$@\"; \"$@\"; \"$1\" verify \"$0\"; \
+         rmdir \"$0/lost+found\"; cp -a \"$0\" '{}'; chmod 555 '{}'",
+        copy.display(),
+        copy.display(),
+    );
+    let run = with_mounts(&world, "hf://acme/tiny", "", &script);
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    crate::world::assert_published(&copy, &world.served("hf/acme/tiny"));
+}
+
+#[test]
+fn another_user_than_root_publishes_read_only_files_too() {
+    let world = World::new();
+    let mut run = world.binary("hf://acme/tiny");
+    if rustix::process::geteuid().is_root() {
+        run = as_nobody(&world, "hf://acme/tiny");
+    }
+    let first = run.output().unwrap();
+    assert_eq!(first.status.code(), Some(0), "{}", printed(&first));
+    world.assert_published(&world.served("hf/acme/tiny"));
+    let second = run.output().unwrap();
+    assert_eq!(second.status.code(), Some(0), "{}", printed(&second));
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(world.target()).unwrap());
+    assert_ne!(owner, 0);
+}
+
+#[test]
+fn an_empty_root_file_system_is_enough() {
+    let world = World::new();
+    let root = world.root.path().join("image");
+    crate::world::write(&root.join("etc/hosts"), b"127.0.0.1 hub.test\n");
+    std::fs::copy(env!("CARGO_BIN_EXE_model-loader"), root.join("model-loader")).unwrap();
+    let mut command = Command::new("unshare");
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.arg("--root").arg(&root).args(["/model-loader", "pull", "--source", "hf://acme/tiny", "--to", "/m"]);
+    let run = command.env("HF_ENDPOINT", world.hub.url().replace("127.0.0.1", "hub.test")).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    crate::world::assert_published(&root.join("m"), &world.served("hf/acme/tiny"));
+}
+
+/// The loader under a user without any right of root.
+fn as_nobody(world: &World, source: &str) -> Command {
+    let loader = world.binary(source);
+    // The build directory is not open to everybody.
+    let program = world.volume().join("model-loader");
+    std::fs::copy(Path::new(loader.get_program()), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.env_clear().envs(world.env()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(program).args(loader.get_args());
+    command
+}
