@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::channel::mpsc::unbounded;
 use futures::{Stream, StreamExt};
@@ -10,6 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::DeserializeGuard;
+use kube::runtime::controller::Error;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{Lookup, ObjectRef, Store, reflector, store};
 use kube::runtime::{Config, WatchStreamExt, watcher};
@@ -36,29 +38,51 @@ type WatchedModel = DeserializeGuard<Model>;
 pub struct Controller {
     client: Client,
     settings: DownloadSettings,
-    models: (Store<WatchedModel>, kube::runtime::reflector::store::Writer<WatchedModel>),
+    readiness: Readiness,
+}
+
+/// Whether the first list of all Models was read.
+// Not the cache's own `wait_until_ready`: it wakes one waiter only, and that is the queue.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Whether the controller knows all Models.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn heard<K>(&self, event: &Result<watcher::Event<K>, watcher::Error>) {
+        if matches!(event, Ok(watcher::Event::InitDone)) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A controller of the Models of all namespaces. It starts with [`Controller::run_until`].
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
-    Controller { client, settings, models: store() }
+    Controller { client, settings, readiness: Readiness::default() }
 }
 
 impl Controller {
-    /// The cache of Models, for readiness: it is ready once the first list of all Models was read.
+    /// Tells whether the controller is ready, now and later.
     #[must_use]
-    pub fn models(&self) -> Store<DeserializeGuard<Model>> {
-        self.models.0.clone()
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Runs until `stop` resolves; passes that run then are finished. API errors never end it: they are retried.
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, models: (models, writer) } = self;
+        let Self { client, settings, readiness } = self;
+        let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (jobs, job_changes) = children::<Job>(&client);
         let (pods, pod_changes) = children::<Pod>(&client);
-        let model_changes = watch(&client, writer, watcher::Config::default()).applied_objects();
+        let model_changes = watch(&client, writer, watcher::Config::default())
+            .inspect(move |event| readiness.heard(event))
+            .applied_objects();
         let (news, progress_news) = unbounded();
         let progress = ProgressLines::default();
         let reader = tokio::spawn(read_logs(client.clone(), pods.clone(), progress.clone(), news));
@@ -82,8 +106,14 @@ impl Controller {
             .graceful_shutdown_on(stop)
             .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
             .for_each(|pass| async move {
-                if let Err(error) = pass {
-                    tracing::debug!(%error, "pass ended");
+                match pass {
+                    // Failed passes were logged with their Model.
+                    Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
+                    Err(Error::ObjectNotFound(model)) => tracing::debug!(%model, "gone"),
+                    Err(error) => {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(%error, cause, "a watch broke off; it goes on");
+                    }
                 }
             })
             .await;

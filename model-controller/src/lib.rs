@@ -26,7 +26,7 @@ mod options;
 mod progress;
 mod reconcile;
 
-pub use controller::{Controller, controller};
+pub use controller::{Controller, Readiness, controller};
 pub use error::Error;
 pub use model_resources::DownloadSettings;
 pub use options::Options;

@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     log.with_current_span(false).with_span_list(false).init();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let controller = controller(client(&options).await?, options.download_settings());
-    health::serve(options.health_port, controller.models()).await.context("could not open the health port")?;
+    health::serve(options.health_port, controller.readiness()).await.context("could not open the health port")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let stop = async move {
         tokio::select! { _ = term.recv() => (), _ = interrupt.recv() => () }

@@ -42,8 +42,12 @@ fn run_controller(kubeconfig: Kubeconfig, ready: Option<std::sync::mpsc::Sender<
         }
         let downloader = Downloader::Loader { image: "model-loader:dev".into() };
         let controller = controller(client, DownloadSettings { downloader, ..DownloadSettings::default() });
+        let readiness = controller.readiness();
+        assert!(!readiness.is_ready());
+        let running = tokio::spawn(controller.run_until(std::future::pending()));
+        until("the controller is ready", async || readiness.is_ready().then_some(())).await;
         ready.into_iter().for_each(|ready| ready.send(()).expect("somebody waits"));
-        controller.run_until(std::future::pending()).await;
+        running.await.expect("the controller never ends");
     });
 }
 
