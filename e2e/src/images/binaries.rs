@@ -1,0 +1,57 @@
+//! Images of one static binary each, as the Dockerfiles make them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dev_cluster::image::{self, Content, ImageSpec};
+
+use super::Image;
+use crate::Error;
+use crate::command::run;
+
+/// `nonroot` of the distroless images, as in the Dockerfiles.
+const NON_ROOT: &str = "65532:65532";
+
+/// Packages whose binary has the same name.
+const PACKAGES: [&str; 4] = ["model-controller", "model-webhook", "model-loader", "test-hub"];
+
+pub(super) fn images(workspace: &Path, cache: &Path) -> Result<Vec<Image>, Error> {
+    let folder = compile(workspace)?;
+    PACKAGES
+        .iter()
+        .map(|package| {
+            let name = format!("docker.io/library/{package}:dev");
+            let archive = cache.join(format!("{package}.tar"));
+            let program = format!("/{package}");
+            let spec = ImageSpec {
+                name: name.clone(),
+                files: vec![(program.clone(), Content::Copy(folder.join(package), 0o755))],
+                entrypoint: vec![program],
+                user: NON_ROOT.to_owned(),
+                ..ImageSpec::default()
+            };
+            image::write(&spec, &archive)?;
+            Ok(Image { name, archive })
+        })
+        .collect()
+}
+
+/// Compiles the binaries and gives the directory that they are in. Does next to nothing when they are up to date.
+fn compile(workspace: &Path) -> Result<PathBuf, Error> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace).args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    for package in PACKAGES {
+        cargo.args(["--package", package, "--bin", package]);
+    }
+    let messages = run("compile the operator's binaries", &mut cargo)?;
+    // One JSON object a line; that of a binary names the file.
+    let executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    let folder = executables.collect::<Vec<_>>().pop().and_then(|path| path.parent().map(Path::to_owned));
+    folder.ok_or_else(|| Error::Unexpected {
+        what: "cargo named no binary".to_owned(),
+        report: messages.lines().last().unwrap_or_default().to_owned(),
+    })
+}

@@ -1,0 +1,22 @@
+//! What must hold on a real Kubernetes node.
+//!
+//! The tests are in `tests/`. This library is what they share with the demo: images, deployment, hub, and waiting.
+//!
+//! - [`images`]: every image, built without a registry.
+//! - [`deploy`]: the operator inside a cluster, from `config/`.
+//! - [`hub`]: the model hub as a pod.
+//! - [`cluster`]: a cluster as its user sees it.
+//! - [`wait`]: waiting by watching, with a deadline and a report.
+
+pub mod cluster;
+pub mod command;
+pub mod deploy;
+mod error;
+pub mod hub;
+pub mod images;
+pub mod report;
+pub mod wait;
+
+pub use cluster::{Answer, Cluster};
+pub use error::Error;
+pub use hub::Hub;

@@ -1,0 +1,171 @@
+//! What must hold on a real node: controller, webhook and hub run in it as pods, one node for all scenarios.
+//!
+//! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words.
+
+mod children;
+mod denials;
+mod failures;
+mod pods;
+mod progress;
+mod rbac;
+mod runner;
+mod samples;
+mod scene;
+mod sources;
+mod stock;
+mod updates;
+mod webhook_down;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use dev_cluster::{Node, NodeOptions};
+use e2e::images::{self, Image};
+use e2e::{Error, Hub, deploy};
+
+use crate::runner::{Filter, Scenario, World, run, scenario};
+
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Most of a scenario is waiting, for pods to start and for bytes that are held back.
+const AT_ONCE: usize = 6;
+
+fn main() -> ExitCode {
+    let filter = Filter::from_arguments();
+    if filter.list {
+        for group in [side_by_side(), alone(), with_stock_images()] {
+            runner::list(&group);
+        }
+        return ExitCode::SUCCESS;
+    }
+    match run_all(&filter) {
+        Ok(failed) if failed.is_empty() => ExitCode::SUCCESS,
+        Ok(failed) => {
+            eprintln!("failed: {}", failed.join(", "));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("the node could not be prepared: {error}{}", runner::causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Scenarios that do not disturb each other.
+fn side_by_side() -> Vec<Scenario> {
+    vec![
+        // The longest first.
+        scenario("a_deployment_waits_for_its_model", denials::a_deployment_waits_for_its_model),
+        scenario("new_version_beside_the_old_one", updates::a_new_version_downloads_beside_the_old_one),
+        scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
+        scenario("real_model", sources::real_model),
+        scenario("hugging_face", sources::hugging_face_repository),
+        scenario("chosen_files", sources::chosen_files_of_a_repository),
+        scenario("single_url", sources::single_url),
+        scenario("private_url", sources::private_url),
+        scenario("s3_prefix", sources::objects_below_a_prefix),
+        scenario("private_repository", sources::private_repository),
+        scenario("missing_repository", failures::missing_repository),
+        scenario("missing_url", failures::missing_url),
+        scenario("bad_token", failures::bad_token),
+        scenario("missing_secret", failures::missing_secret),
+        scenario("deleting_the_failed_job", failures::deleting_the_failed_job_retries),
+        scenario("job_fails", failures::the_job_fails),
+        scenario("deployment_reads_and_cannot_write", pods::a_deployment_reads_and_cannot_write),
+        scenario("annotations_of_the_specification", pods::the_annotations_of_the_specification),
+        scenario("writable_mount", pods::a_writable_mount_on_request),
+        scenario("wishes_that_cannot_be_met", denials::wishes_that_cannot_be_met),
+        scenario("failed_model_is_not_ready", denials::a_failed_model_is_not_ready),
+        scenario("plain_pods", denials::pods_that_ask_for_nothing_are_left_alone),
+        scenario("missing_storage_class", failures::a_storage_class_that_does_not_exist),
+        scenario("deleting_the_model", children::deleting_the_model_collects_claim_and_job),
+        scenario("deleting_the_claim", children::deleting_the_claim_of_a_ready_model_starts_over),
+        scenario("deleting_a_mounted_claim", children::a_claim_that_goes_while_it_is_mounted),
+        scenario("foreign_claim", children::a_claim_of_somebody_else_is_left_untouched),
+        scenario("foreign_job", children::a_job_of_somebody_else_is_left_untouched),
+        scenario("failed_update", updates::a_failed_update_takes_nothing_down),
+        scenario("stale_job", updates::a_stale_job_is_replaced),
+        scenario("other_changes", updates::other_changes_download_nothing),
+        scenario("impossible_models", updates::impossible_models_are_refused),
+        scenario("samples", samples::every_sample_is_accepted),
+    ]
+}
+
+/// Scenarios that take away what the others need.
+fn alone() -> Vec<Scenario> {
+    vec![
+        scenario("no_default_storage_class", failures::no_default_storage_class),
+        scenario("controller_restarts", progress::the_controller_restarts_in_the_middle_of_a_download),
+        scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
+        scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),
+        scenario("webhook_without_rights", webhook_down::a_webhook_without_rights_does_not_become_ready),
+    ]
+}
+
+/// Scenarios with a controller that has no loader image.
+fn with_stock_images() -> Vec<Scenario> {
+    vec![
+        scenario("stock_missing_source", stock::a_missing_source_fails_each_job),
+        scenario("stock_python", stock::python_downloads_a_repository),
+        scenario("stock_aws", stock::aws_downloads_a_prefix),
+        scenario("stock_curl", stock::curl_downloads_a_file),
+    ]
+}
+
+/// Starts a node, deploys everything into it and runs what the filter keeps. Gives the names of what failed.
+fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
+    let wants_stock = runner::any(filter, &with_stock_images());
+    let (node, images) = phase("node and images", || prepare(wants_stock))?;
+    phase("images into the node", || images.iter().try_for_each(|image| Ok(node.load_image(&image.archive)?)))?;
+    let content = tempfile::tempdir().expect("a temporary directory can be made");
+    phase("request log", || rbac::listen(node.kubectl()))?;
+    let world = phase("operator and hub", || deploy(&node, content.path()))?;
+    let mut addresses = rbac::addresses(&world.connect()?)?;
+    let mut failed = run(&world, filter, AT_ONCE, side_by_side());
+    failed.extend(run(&world, filter, 1, alone()));
+    addresses.extend(rbac::addresses(&world.connect()?)?);
+    if wants_stock {
+        deploy::set_controller_env(&world.connect()?, &["MODEL_CONTROLLER_LOADER_IMAGE-"])?;
+        failed.extend(run(&world, filter, AT_ONCE, with_stock_images()));
+    }
+    // A right may be used by any scenario, so this means something after all of them only.
+    if filter.keeps_all() {
+        let log = node.cluster().dir().join("logs/kube-apiserver.log");
+        failed.extend(phase("least privilege", || rbac::check(&world.connect()?, &log, &addresses))?);
+    }
+    Ok(failed)
+}
+
+/// The node starts while the images are made: one waits for processes, the other for compilers and downloads.
+fn prepare(stock: bool) -> Result<(Node, Vec<Image>), Error> {
+    thread::scope(|scope| {
+        let node = scope.spawn(|| Node::start(&NodeOptions::default()));
+        let mut images = images::operator(Path::new(WORKSPACE))?;
+        if stock {
+            images.extend(images::stock()?);
+        }
+        let node = node.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((node, images))
+    })
+}
+
+fn deploy(node: &Node, content: &Path) -> Result<World, Error> {
+    let world = World {
+        kubectl: node.binaries().path("kubectl"),
+        kubeconfig: node.kubeconfig().to_owned(),
+        hub: Hub::new(content),
+    };
+    let cluster = world.connect()?;
+    world.hub.deploy(&cluster, "test-hub:dev")?;
+    deploy::operator(&cluster, &Path::new(WORKSPACE).join("config"), &[&format!("HF_ENDPOINT={}", e2e::hub::URL)])?;
+    Ok(world)
+}
+
+fn phase<T>(name: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let start = Instant::now();
+    let result = work();
+    println!("{name}: {:.1} s", start.elapsed().as_secs_f32());
+    result
+}
