@@ -1,0 +1,51 @@
+# `make help` lists what a person needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+IMG ?= model-operator
+CLUSTER ?= node
+export CLUSTER
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: ## Start a node, install the operator, download a model and run a pod that reads it (CLUSTER=current: your own cluster)
+	@ci/demo up
+
+.PHONY: demo-down
+demo-down: ## Take the demo's node down
+	@ci/demo down
+
+.PHONY: test
+test: ## Everything that CI runs
+	@ci/parts
+
+.PHONY: audit
+audit: ## Check dependencies against the advisory database, which is fetched
+	@ci/cargo-deny check advisories
+
+.PHONY: manifests
+manifests: ## Generate config/ from the Rust types
+	@cargo run --quiet -p model-webhook --example manifests
+
+.PHONY: install
+install: ## Install the CRD into the current cluster
+	kubectl apply -f config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the CRD, and with it every Model, from the current cluster
+	kubectl delete -f config/crd
+
+.PHONY: run
+run: ## Run controller and webhook on this machine against the current cluster
+	@ci/run-local
+
+.PHONY: build
+build: ## Build the static binaries
+	cargo build --release -p model-controller -p model-webhook -p model-loader
+
+.PHONY: docker-build
+docker-build: build ## Build the images IMG-controller, IMG-webhook and IMG-loader with docker, podman or buildah (IMG=registry/name:tag)
+	@ci/docker-build $(IMG)
