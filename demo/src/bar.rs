@@ -31,9 +31,9 @@ impl Bar {
         self.last = Some(line);
     }
 
-    /// Ends the line of the bar.
-    pub fn end(&self) {
-        if stdout().is_terminal() {
+    /// Ends the line of the bar, if one was begun.
+    pub fn end(self) {
+        if self.last.is_some() && stdout().is_terminal() {
             println!();
         }
     }

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Node as ClusterNode;
 use kube::Client;
 use kube::api::{Api, ListParams};
 
+use crate::hub;
 use crate::phases::Phases;
 
 /// Name of the demo's own node.
@@ -51,7 +52,9 @@ impl Target {
 
 /// Every image of the demo, as archives.
 pub fn images(workspace: &Path) -> anyhow::Result<Vec<Image>> {
-    Ok(images::operator(workspace)?)
+    let mut images = images::operator(workspace)?;
+    images.push(hub::image(workspace)?);
+    Ok(images)
 }
 
 /// The demo's own node: the one that an earlier demo left running, else a new one.
@@ -92,10 +95,10 @@ pub async fn current(phases: &mut Phases, images: &[Image]) -> anyhow::Result<Ta
         .collect();
     let missing: Vec<&Image> = images.iter().filter(|image| !known.contains(image.name.as_str())).collect();
     if !missing.is_empty() {
-        let list: String =
-            missing.iter().map(|image| format!("  {}: {}\n", image.name, image.archive.display())).collect();
+        let line = |image: &&Image| format!("  {}: {}", image.name, image.archive.display());
+        let list = missing.iter().map(line).collect::<Vec<_>>().join("\n");
         bail!(
-            "the nodes do not have these images yet; load the archives into each node, then run this again:\n{list}\
+            "the nodes do not have these images yet; load the archives into each node, then run this again:\n{list}\n\
              with kind:       kind load image-archive ARCHIVE\n\
              with minikube:   minikube image load ARCHIVE\n\
              with k3s:        k3s ctr images import ARCHIVE\n\

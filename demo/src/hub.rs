@@ -1,23 +1,20 @@
-//! The hub that the demo downloads from.
+//! The hub that the demo downloads from: one image with a small real model in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use e2e::{Cluster, Hub};
+use e2e::images::{self, Image};
 use test_hub::{Fault, Rule, fixtures};
 
 /// Bytes a second and connection, so that a download on one machine is slow enough to be seen.
 const SPEED: u64 = 12_000_000;
 
-/// Lays out a small real model, once, and serves it from a pod.
-pub async fn start(cluster: &Cluster, image: &str) -> anyhow::Result<Hub> {
+/// Lays the model out, once, and packs it together with the hub.
+pub fn image(workspace: &Path) -> anyhow::Result<Image> {
     let root = root()?;
-    fixtures::minilm(&root)?;
-    let hub = Hub::new(&root);
-    hub.deploy(cluster, image)?;
-    hub.clear_faults(cluster).await?;
-    hub.add_fault(cluster, &Rule::new(Fault::Rate { bytes_per_second: SPEED })).await?;
-    Ok(hub)
+    fixtures::minilm(&root.join("srv/hub"))?;
+    let slow = serde_json::to_string(&[Rule::new(Fault::Rate { bytes_per_second: SPEED })])?;
+    Ok(images::hub_with_content(workspace, &root, &[format!("TEST_HUB_FAULTS={slow}")])?)
 }
 
 fn root() -> anyhow::Result<PathBuf> {

@@ -10,7 +10,7 @@ use model_core::api::{Model, Phase};
 
 use crate::bar::Bar;
 use crate::phases::Phases;
-use crate::{Where, cluster, hub};
+use crate::{Where, cluster};
 
 const NAMESPACE: &str = "demo";
 const MODEL: &str = include_str!("../model.yaml");
@@ -35,7 +35,7 @@ pub async fn tell(workspace: &Path, place: Where) -> anyhow::Result<()> {
     deploy::operator(&cluster, &workspace.join("config"), &[&endpoint])?;
     phases.end();
     phases.start("serve a small real model from a hub in the cluster");
-    hub::start(&cluster, "test-hub:dev").await?;
+    e2e::hub::deploy_image(&cluster, "model-hub:demo")?;
     phases.end();
 
     phases.start("apply a Model and watch its files arrive");

@@ -204,3 +204,14 @@ fn build(root: &Path, (binary, module, package): Program) -> Result<(), Error> {
     let place = root.join("bin").join(binary);
     fs::rename(&unfinished, &place).map_err(Error::io(format!("put {} in place", place.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_told_is_the_version_built() {
+        assert!(SOURCES[2].1.contains(&format!("\tk8s.io/kubernetes {KUBERNETES_VERSION}\n")));
+        assert!(KUBERNETES_LDFLAGS.contains(&format!("gitVersion={KUBERNETES_VERSION} ")));
+    }
+}

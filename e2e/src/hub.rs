@@ -51,14 +51,7 @@ impl Hub {
             let path = self.root.join(folder);
             std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
         }
-        for object in objects(image, &self.root) {
-            applied(cluster, &["apply", "-f", "-"], &object.to_string())?;
-        }
-        let rollout = ["-n", NAMESPACE, "rollout", "status", "deployment/hub", "--timeout=120s"];
-        cluster.run(&rollout).map(drop).map_err(|error| {
-            let what = format!("the hub did not become ready: {error}");
-            Error::Unexpected { what, report: crate::report::namespace(cluster, NAMESPACE) }
-        })
+        roll_out(cluster, image, Some(&self.root))
     }
 
     /// The directory that it serves: `hf/ORG/NAME/…`, `s3/BUCKET/…`, `files/…`, `private/…`.
@@ -156,6 +149,26 @@ impl Hub {
     }
 }
 
+/// Deploys a hub whose content lies in its image, below `/srv/hub`, and waits until it answers. Unlike [`Hub::deploy`]
+/// this needs nothing of the nodes but the image.
+///
+/// # Errors
+/// When it is refused or does not become ready.
+pub fn deploy_image(cluster: &Cluster, image: &str) -> Result<(), Error> {
+    roll_out(cluster, image, None)
+}
+
+fn roll_out(cluster: &Cluster, image: &str, root: Option<&Path>) -> Result<(), Error> {
+    for object in objects(image, root) {
+        applied(cluster, &["apply", "-f", "-"], &object.to_string())?;
+    }
+    let rollout = ["-n", NAMESPACE, "rollout", "status", "deployment/hub", "--timeout=120s"];
+    cluster.run(&rollout).map(drop).map_err(|error| {
+        let what = format!("the hub did not become ready: {error}");
+        Error::Unexpected { what, report: crate::report::namespace(cluster, NAMESPACE) }
+    })
+}
+
 /// SHA-256 as 64 hex digits.
 #[must_use]
 pub fn sha256(content: &[u8]) -> String {
@@ -172,7 +185,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 const PORTS: [(&str, u16); 4] = [("http", 8080), ("cdn", 8081), ("admin", 8082), ("s3", 9000)];
 
-fn objects(image: &str, root: &Path) -> [Value; 3] {
+fn objects(image: &str, root: Option<&Path>) -> [Value; 3] {
     let labels = json!({ "app.kubernetes.io/name": "test-hub" });
     let metadata = json!({ "name": "hub", "namespace": NAMESPACE, "labels": labels });
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
@@ -181,20 +194,19 @@ fn objects(image: &str, root: &Path) -> [Value; 3] {
         "apiVersion": "v1", "kind": "Service", "metadata": metadata,
         "spec": { "selector": labels, "ports": ports },
     });
+    let mounts = root.map(|_| json!([{ "name": "content", "mountPath": "/srv/hub" }]));
+    let volumes = root.map(|root| json!([{ "name": "content", "hostPath": { "path": root, "type": "Directory" } }]));
     let container = json!({
         "name": "hub", "image": image, "imagePullPolicy": "IfNotPresent",
         "args": ["serve", "--root=/srv/hub"],
         "readinessProbe": { "httpGet": { "path": "/healthz", "port": 8082 }, "periodSeconds": 1 },
-        "volumeMounts": [{ "name": "content", "mountPath": "/srv/hub" }],
+        "volumeMounts": mounts,
     });
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
         "spec": { "selector": { "matchLabels": labels }, "template": {
             "metadata": { "labels": labels },
-            "spec": {
-                "containers": [container],
-                "volumes": [{ "name": "content", "hostPath": { "path": root, "type": "Directory" } }],
-            },
+            "spec": { "containers": [container], "volumes": volumes },
         }},
     });
     [namespace, service, deployment]

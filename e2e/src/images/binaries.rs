@@ -17,23 +17,31 @@ const PACKAGES: [&str; 4] = ["model-controller", "model-webhook", "model-loader"
 
 pub(super) fn images(workspace: &Path, cache: &Path) -> Result<Vec<Image>, Error> {
     let folder = compile(workspace)?;
-    PACKAGES
-        .iter()
-        .map(|package| {
-            let name = format!("docker.io/library/{package}:dev");
-            let archive = cache.join(format!("{package}.tar"));
-            let program = format!("/{package}");
-            let spec = ImageSpec {
-                name: name.clone(),
-                files: vec![(program.clone(), Content::Copy(folder.join(package), 0o755))],
-                entrypoint: vec![program],
-                user: NON_ROOT.to_owned(),
-                ..ImageSpec::default()
-            };
-            image::write(&spec, &archive)?;
-            Ok(Image { name, archive })
-        })
-        .collect()
+    let spec_of = |package: &&str| spec(&folder, package, &format!("{package}:dev"));
+    PACKAGES.iter().map(spec_of).map(|spec| pack(&spec, cache)).collect()
+}
+
+pub(super) fn hub_with_content(workspace: &Path, cache: &Path, root: &Path, env: &[String]) -> Result<Image, Error> {
+    let hub = spec(&compile(workspace)?, "test-hub", "model-hub:demo");
+    pack(&ImageSpec { root: Some(root.to_owned()), env: env.to_vec(), ..hub }, cache)
+}
+
+fn spec(folder: &Path, package: &str, image: &str) -> ImageSpec {
+    let program = format!("/{package}");
+    ImageSpec {
+        name: format!("docker.io/library/{image}"),
+        files: vec![(program.clone(), Content::Copy(folder.join(package), 0o755))],
+        entrypoint: vec![program],
+        user: NON_ROOT.to_owned(),
+        ..ImageSpec::default()
+    }
+}
+
+fn pack(spec: &ImageSpec, cache: &Path) -> Result<Image, Error> {
+    let (_, file) = spec.name.rsplit_once('/').unwrap_or(("", &spec.name));
+    let archive = cache.join(format!("{}.tar", file.replace(':', "-")));
+    image::write(spec, &archive)?;
+    Ok(Image { name: spec.name.clone(), archive })
 }
 
 /// Compiles the binaries and gives the directory that they are in. Does next to nothing when they are up to date.

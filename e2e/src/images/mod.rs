@@ -31,6 +31,15 @@ pub fn operator(workspace: &Path) -> Result<Vec<Image>, Error> {
     binaries::images(workspace, &cache()?)
 }
 
+/// The hub together with what it serves, as `model-hub:demo`: the directory `root` becomes the image's root, so content
+/// lies in `root/srv/hub`. `env` is its environment, `NAME=VALUE`.
+///
+/// # Errors
+/// When the hub does not compile, or the archive cannot be written.
+pub fn hub_with_content(workspace: &Path, root: &Path, env: &[String]) -> Result<Image, Error> {
+    binaries::hub_with_content(workspace, &cache()?, root, env)
+}
+
 /// The images of the specification's Jobs, made from Debian's python, awscli and curl.
 ///
 /// # Errors

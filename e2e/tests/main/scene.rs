@@ -232,9 +232,9 @@ pub fn prefixed(annotations: &Value) -> Value {
     entries.map(|(key, value)| (format!("{}/{key}", model_core::labels::GROUP), value.clone())).collect()
 }
 
-/// Prints the digest of every file below `folder` that belongs to a model.
+/// Prints the digest of every file below `folder` that belongs to a model: tools keep their own in hidden directories.
 pub fn digest_script(folder: &str) -> String {
-    format!("cd {folder}; find . -type f ! -path './.model-loader/*' | sort | xargs sha256sum")
+    format!("cd {folder}; find . -type f ! -path './.*/*' | sort | xargs sha256sum")
 }
 
 /// Reads the output of `sha256sum`.

@@ -79,6 +79,17 @@ pub async fn a_webhook_without_rights_does_not_become_ready(scene: Scene) -> Res
 /// With the webhook back, a pod gets its model and nobody had to do anything else.
 async fn works_again(scene: &Scene) -> Result<(), Error> {
     deploy::rolled_out(&scene.cluster, "model-webhook")?;
+    // Pods are ready a moment before every route to them is.
+    let deadline = Instant::now() + Duration::from_secs(PATIENCE);
+    let probe = pod("probe", &json!({ "inject": "tiny" }), "true");
+    loop {
+        let answer = scene.try_apply(&probe)?;
+        if answer.ok {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{}", answer.text);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     assert_eq!(scene.digests("tiny").await?, digests(&files("webhook down")));
     Ok(())
 }

@@ -48,7 +48,8 @@ fn reader(model: &str) -> Value {
 fn with_models(mut pod: Value, namespace: &str, found: &[Option<Model>]) -> anyhow::Result<Pod> {
     let Some(wish) = parse(&pod)? else { return Ok(serde_json::from_value(pod)?) };
     let named = wish.models.iter().zip(found);
-    let ready = named.map(|(name, model)| ready_model(name, namespace, model.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let ready =
+        named.map(|(name, model)| ready_model(name, namespace, model.as_ref())).collect::<Result<Vec<_>, _>>()?;
     let patch = inject(&pod, &wish, &ready)?;
     json_patch::patch(&mut pod, &patch)?;
     Ok(serde_json::from_value(pod)?)
