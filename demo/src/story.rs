@@ -19,7 +19,7 @@ const POD: &str = include_str!("../pod.yaml");
 /// Runs the demo in a cluster of its own, or in the current one.
 pub async fn tell(workspace: &Path, place: Where) -> anyhow::Result<()> {
     let mut phases = Phases::new(if place == Where::Node { 8 } else { 6 });
-    phases.start("compile the operator and pack its images (the first time some five minutes)");
+    phases.start("pack the images of the operator and of the hub");
     let images = cluster::images(workspace)?;
     phases.end();
     let target = match place {
