@@ -12,6 +12,10 @@ use crate::command::run;
 /// `nonroot` of the distroless images, as in the Dockerfiles.
 const NON_ROOT: &str = "65532:65532";
 
+/// What the names of such variables start with.
+const ABOUT_A_PACKAGE: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_NAME", "CARGO_BIN_", "CARGO_PRIMARY_PACKAGE"];
+
 /// Packages whose binary has the same name.
 const PACKAGES: [&str; 4] = ["model-controller", "model-webhook", "model-loader", "test-hub"];
 
@@ -47,6 +51,13 @@ fn pack(spec: &ImageSpec, cache: &Path) -> Result<Image, Error> {
 /// Compiles the binaries and gives the directory that they are in. Does next to nothing when they are up to date.
 fn compile(workspace: &Path) -> Result<PathBuf, Error> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Cargo tells a program that it runs about that program's package. Build scripts would take it for theirs, and
+    // everything would be compiled again whenever another program asks.
+    for (name, _) in std::env::vars_os() {
+        if ABOUT_A_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
     cargo.current_dir(workspace).args(["build", "--release", "--message-format=json-render-diagnostics"]);
     for package in PACKAGES {
         cargo.args(["--package", package, "--bin", package]);
