@@ -165,7 +165,8 @@ pub(crate) fn start_apiserver(
         format!("--service-account-signing-key-file={dir}/service-account.key"),
         format!("--service-cluster-ip-range={SERVICE_RANGE}"),
         "--authorization-mode=Node,RBAC".to_owned(),
-        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        // The second as on OpenShift: who makes children that block their owner's deletion needs a right to it.
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement".to_owned(),
         "--allow-privileged=true".to_owned(),
     ];
     args.extend_from_slice(more);

@@ -21,7 +21,7 @@ pub const UP_TO_DATE: &str = "UpToDate";
 /// The whole status after this decision. Equal to the recorded one, times included, where nothing changed.
 #[must_use]
 pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStatus {
-    let message = message(decision);
+    let message = message(decision, seen.model.name);
     let content = decision.content.as_ref();
     let refreshing = content.is_some() && !decision.up_to_date;
     let wanted = (decision.reason, message.as_str());
@@ -66,9 +66,9 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
     }
 }
 
-/// What is, and what to do about it.
-fn message(decision: &Decision) -> String {
-    let advice = decision.reason.advice();
+/// What is, and what to do about it. `NAME` in the advice stands for the Model.
+fn message(decision: &Decision, name: &str) -> String {
+    let advice = decision.reason.advice().replace("NAME", name);
     if advice.is_empty() { decision.message.clone() } else { format!("{}; {advice}", decision.message) }
 }
 

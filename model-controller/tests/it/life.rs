@@ -46,6 +46,8 @@ async fn deleting_the_failed_job_retries() {
     let first = scene.job(None).await.uid();
     scene.job_ends("Failed").await;
     let status = scene.phase(Phase::Failed).await;
+    let message = status.message.unwrap();
+    assert!(message.contains("kubectl logs job/model-download-llama"), "{message}");
     assert_eq!(status.download.unwrap().last_failure.unwrap().message, "played by the test");
     scene.delete_job().await;
     scene.job(first.as_deref()).await;

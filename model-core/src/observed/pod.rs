@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::report::{Failure, Outcome};
 
 /// Longest part of a foreign message that is repeated, in characters.
-const MAX_QUOTED: usize = 300;
+const MAX_QUOTED: usize = 700;
 
 /// What the loader wrote as its termination message.
 #[must_use]

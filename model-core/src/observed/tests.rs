@@ -192,7 +192,7 @@ fn what_holds_a_pod_up_is_named() {
     ] {
         let trouble = pod_trouble(&pod(&status));
         assert_eq!(trouble.as_ref().map(|trouble| trouble.reason), want, "{status}");
-        assert!(trouble.is_none_or(|trouble| trouble.message.len() < 400));
+        assert!(trouble.is_none_or(|trouble| trouble.message.len() < 800));
     }
 }
 
