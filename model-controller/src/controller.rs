@@ -29,6 +29,9 @@ use crate::reconcile::{after_error, reconcile};
 /// Passes that run at once.
 const CONCURRENCY: u16 = 16;
 
+/// How long one watch call lasts. Less than the client's read timeout, so that only a dead connection runs into that.
+const WATCH_SECONDS: u32 = 60;
+
 /// The name under which Events are reported.
 const REPORTER: &str = "model-controller";
 
@@ -140,7 +143,7 @@ fn watch<K>(
 where
     K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let watched = watcher(Api::<K>::all(client.clone()), config)
+    let watched = watcher(Api::<K>::all(client.clone()), config.timeout(WATCH_SECONDS))
         .default_backoff()
         .modify(|object| object.meta_mut().managed_fields = None);
     reflector(writer, watched)

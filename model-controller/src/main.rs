@@ -10,7 +10,7 @@ use model_controller::{Options, controller, health};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Watches hear from the API server once a minute, so that only a dead connection reaches this.
+/// Longer than a watch call lasts, so that only a dead connection reaches this.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Downloads the files of every Model once, and keeps its status.
