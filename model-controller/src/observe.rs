@@ -43,13 +43,14 @@ impl Children {
         Self { claim: context.claims.get(&claim).map(|claim| (*claim).clone()), job, pod, class_exists: None }
     }
 
-    /// What the API server holds now.
+    /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
+    /// another controller creates between the two reads cannot make its Job look like one without a claim.
     pub(crate) async fn live(client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
         let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
         let (claim_name, job_name) = (claim_name(model.name), job_name(model.name));
-        let (claim, job) = tokio::try_join!(claims.get_opt(&claim_name), jobs.get_opt(&job_name))
-            .map_err(|error| Error::api("read claim and Job", error))?;
+        let job = jobs.get_opt(&job_name).await.map_err(|error| Error::api("read the Job", error))?;
+        let claim = claims.get_opt(&claim_name).await.map_err(|error| Error::api("read the claim", error))?;
         let pod = match &job {
             Some(job) => live_pod(client, model, job).await?,
             None => None,
