@@ -88,6 +88,11 @@ impl Digest {
         (bytes.len() == algorithm.length()).then_some(Self { algorithm, bytes })
     }
 
+    /// The digits alone.
+    pub(crate) fn hex(&self) -> String {
+        self.bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// How it was computed.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {

@@ -39,7 +39,12 @@ impl Error {
 
     /// A background task that panicked.
     pub(crate) fn task(error: tokio::task::JoinError) -> Self {
-        Self::new(Reason::DownloadFailed, "the loader has met a fault of its own").caused_by(error)
+        Self::panicked().caused_by(error)
+    }
+
+    /// A thread that panicked.
+    pub(crate) fn panicked() -> Self {
+        Self::new(Reason::DownloadFailed, "the loader has met a fault of its own")
     }
 
     /// The one word.

@@ -1,52 +1,82 @@
 //! Second step: bring each file of the plan to the staging directory, verified.
+//!
+//! One pool of connections serves the whole model, over files and over ranges of large files at once. [`schedule`] says
+//! what is asked for next, a [`stream`] fetches one part, an [`assembly`] is a file on the volume and its digest so far,
+//! [`chunks`] keeps what a later run can go on from.
 
-mod file;
-mod sink;
+mod answer;
+mod assembly;
+mod chunks;
+mod run;
+mod schedule;
+mod spans;
+mod stream;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use std::sync::Arc;
 
 use crate::{
     Error,
     http::Http,
     manifest::FileRecord,
-    plan::{Plan, PlannedFile, Remote},
+    plan::{Plan, Remote},
     progress::Meter,
-    publish::Staging,
-    space,
+    publish::{Staging, UNSYNCED},
 };
+use schedule::Limits;
 
-/// Files that are fetched at the same time.
-const FILES_AT_ONCE: usize = 4;
+/// Buffer of one connection for a large file, in bytes: what the HTTP client reads at once, and room for what it adds.
+const STREAM_BUFFER: u64 = 1 << 20;
+/// Buffer of one connection for a small file, in bytes.
+const SMALL_BUFFER: u64 = 256 << 10;
+/// Connections that still help.
+const MOST_STREAMS: u64 = 32;
+/// Small files that are asked for at once where latency is what counts.
+const MOST_SMALL: u64 = 64;
 
 /// What every file of a download shares.
-pub(crate) struct Fetch<'a> {
-    pub(crate) http: &'a Http,
-    pub(crate) remote: &'a Remote,
-    pub(crate) staging: &'a Staging,
-    pub(crate) meter: &'a Meter,
+pub(crate) struct Fetch {
+    pub(crate) http: Http,
+    pub(crate) remote: Remote,
+    pub(crate) staging: Staging,
+    pub(crate) meter: Meter,
+    /// Bytes that may be held in memory for all connections together.
+    pub(crate) buffers: u64,
 }
 
 /// Fetches all files that are not complete yet.
 ///
 /// # Errors
-/// The first file that cannot be fetched ends the whole; files that are complete stay in the staging directory.
-pub(crate) async fn fetch(plan: &Plan, with: &Fetch<'_>) -> Result<Vec<FileRecord>, Error> {
-    with.meter.expect(plan.bytes(), plan.files.len() as u64);
-    let mut done = Vec::new();
-    let mut missing: Vec<(usize, &PlannedFile)> = Vec::new();
-    for (index, file) in plan.files.iter().enumerate() {
-        match with.staging.complete(file) {
-            Some(record) => {
-                with.meter.add_bytes(record.size);
-                with.meter.add_file();
-                done.push(record.clone());
-            }
-            None => missing.push((index, file)),
-        }
+/// The first file that cannot be fetched ends the whole; what is there stays in the staging directory.
+pub(crate) async fn fetch(plan: &Plan, with: &Arc<Fetch>) -> Result<Vec<FileRecord>, Error> {
+    run::Run::new(plan, with).finish().await
+}
+
+/// Shares the buffers out: half to ranges of large files, half to small files.
+fn limits(buffers: u64) -> Limits {
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Limits {
+        streams: count((buffers / 2 / STREAM_BUFFER).clamp(1, MOST_STREAMS)),
+        small: count((buffers / 2 / SMALL_BUFFER).clamp(1, MOST_SMALL)),
+        small_size: UNSYNCED,
+        range: 8 << 20,
+        window: 128 << 20,
     }
-    space::check(with.staging.path(), missing.iter().filter_map(|(_, file)| file.size))?;
-    let fetched =
-        stream::iter(missing).map(|(index, file)| file::fetch(with, index, file)).buffer_unordered(FILES_AT_ONCE);
-    done.extend(fetched.try_collect::<Vec<_>>().await?);
-    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_bound_the_connections() {
+        let of = |mebibytes: u64| {
+            let limits = limits(mebibytes << 20);
+            (limits.streams, limits.small)
+        };
+        assert_eq!(of(32), (16, 64));
+        assert_eq!(of(64), (32, 64));
+        assert_eq!(of(1024), (32, 64));
+        assert_eq!(of(4), (2, 8));
+        assert_eq!(of(0), (1, 1));
+    }
 }

@@ -52,6 +52,11 @@ impl Http {
         &self.client
     }
 
+    /// Longest time without a byte.
+    pub(crate) fn stall_timeout(&self) -> Duration {
+        self.stall_timeout
+    }
+
     /// A fresh budget of tries.
     pub(crate) fn budget(&self) -> Budget {
         Budget::new(self.retry)

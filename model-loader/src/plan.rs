@@ -95,6 +95,15 @@ impl Remote {
         }
     }
 
+    /// The digest to verify a large file against, asked for before its parts are.
+    pub(crate) async fn promise(&self, http: &Http, file: &PlannedFile) -> Result<Option<Digest>, Error> {
+        match self {
+            // The answer to a request for a range does not tell the checksum of the whole.
+            Self::S3(bucket) => Ok(s3::promised(file, &bucket.head(http, file).await?)),
+            Self::Hub(_) | Self::Url(_) => Ok(file.digest.clone()),
+        }
+    }
+
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Self::Hub(hub) => hub.dialect(),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,16 +16,20 @@ const UNKNOWN: u64 = u64::MAX;
 /// The time over which speed is measured.
 const WINDOW: Duration = Duration::from_secs(6);
 
-/// Counts bytes and files while a download runs. Shared between the download and whoever shows it.
+/// Counts bytes and files while a download runs. Clones share their counts: one for the download, one for whoever shows
+/// it.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<Counts>);
+
 #[derive(Debug)]
-pub struct Meter {
+struct Counts {
     bytes: AtomicU64,
     files: AtomicU64,
     total_bytes: AtomicU64,
     total_files: AtomicU64,
 }
 
-impl Default for Meter {
+impl Default for Counts {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
@@ -36,21 +43,21 @@ impl Default for Meter {
 
 impl Meter {
     pub(crate) fn expect(&self, bytes: Option<u64>, files: u64) {
-        self.total_bytes.store(bytes.unwrap_or(UNKNOWN), Relaxed);
-        self.total_files.store(files, Relaxed);
+        self.0.total_bytes.store(bytes.unwrap_or(UNKNOWN), Relaxed);
+        self.0.total_files.store(files, Relaxed);
     }
 
     pub(crate) fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Relaxed);
+        self.0.bytes.fetch_add(bytes, Relaxed);
     }
 
     /// Takes back bytes of a file that starts over.
     pub(crate) fn remove_bytes(&self, bytes: u64) {
-        self.bytes.fetch_sub(bytes, Relaxed);
+        self.0.bytes.fetch_sub(bytes, Relaxed);
     }
 
     pub(crate) fn add_file(&self) {
-        self.files.fetch_add(1, Relaxed);
+        self.0.files.fetch_add(1, Relaxed);
     }
 
     /// How far the download is now. The speed is 0: see [`Speed`].
@@ -58,11 +65,11 @@ impl Meter {
     pub fn progress(&self) -> Progress {
         let known = |total: &AtomicU64| Some(total.load(Relaxed)).filter(|total| *total != UNKNOWN);
         Progress {
-            downloaded_bytes: self.bytes.load(Relaxed),
-            total_bytes: known(&self.total_bytes),
+            downloaded_bytes: self.0.bytes.load(Relaxed),
+            total_bytes: known(&self.0.total_bytes),
             bytes_per_second: 0,
-            files: self.files.load(Relaxed),
-            total_files: known(&self.total_files),
+            files: self.0.files.load(Relaxed),
+            total_files: known(&self.0.total_files),
         }
     }
 }

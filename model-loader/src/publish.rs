@@ -4,15 +4,18 @@
 //! point, or whose parent is not writable, cannot be replaced: its files are moved in one by one, and **the manifest,
 //! moved in last, is the mark of completeness**. A run that dies in between is taken back by the next one.
 
+mod earlier;
 mod lock;
 mod place;
 mod release;
 mod seal;
 mod staging;
 
+pub(crate) use earlier::Earlier;
+pub(crate) use lock::NOFOLLOW;
 pub(crate) use place::Place;
 pub(crate) use release::tidy;
-pub(crate) use staging::Staging;
+pub(crate) use staging::{Staging, UNSYNCED};
 
 use std::{fs, path::Path};
 

@@ -1,6 +1,6 @@
 //! The whole way: plan, fetch, publish.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use model_core::report::Published;
@@ -28,12 +28,19 @@ pub struct Network {
     pub stall_timeout: Duration,
     /// How often a request is tried.
     pub retry: RetryPolicy,
+    /// Bytes that may be held in memory for all connections together. Bounds their number: 32 MiB are 16 connections for
+    /// large files and 64 for small ones.
+    pub buffers: u64,
 }
 
+/// Enough for 16 connections for large files and 64 for small ones.
+const BUFFERS: u64 = 32 << 20;
+
 impl Default for Network {
-    /// No credentials, 20 seconds without a byte, five tries.
+    /// No credentials, 20 seconds without a byte, five tries, 32 MiB of buffers.
     fn default() -> Self {
-        Self { access: Access::default(), stall_timeout: Duration::from_secs(20), retry: RetryPolicy::default() }
+        let (access, retry) = (Access::default(), RetryPolicy::default());
+        Self { access, stall_timeout: Duration::from_secs(20), retry, buffers: BUFFERS }
     }
 }
 
@@ -81,10 +88,12 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
         // Another loader was faster; if it brought something else, this says so.
         return publish::published(&dir, &request)?.map(|manifest| already(&manifest, meter)).ok_or_else(|| lost(&dir));
     };
-    let records = fetch::fetch(&plan, &Fetch { http: &http, remote: &remote, staging: &staging, meter }).await?;
+    let (meter, buffers) = (meter.clone(), network.buffers);
+    let with = Arc::new(Fetch { http, remote, staging, meter, buffers });
+    let records = fetch::fetch(&plan, &with).await?;
     let manifest = Manifest::new(plan.source, request, plan.resolved_revision, records, started_at);
     let published = manifest.published();
-    tokio::task::spawn_blocking(move || staging.publish(&manifest)).await.map_err(Error::task)??;
+    tokio::task::spawn_blocking(move || with.staging.publish(&manifest)).await.map_err(Error::task)??;
     tracing::info!(dir = %dir.display(), files = published.files, bytes = published.bytes, unverified = published.unverified_files, "published");
     Ok(published)
 }

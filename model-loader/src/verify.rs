@@ -93,7 +93,8 @@ fn check(dir: &Path, file: &FileRecord) -> Result<Option<FaultKind>, Error> {
     }
 }
 
-fn hash(path: &Path, file: &FileRecord) -> io::Result<Digest> {
+/// Computes the digest of a file, of the kind that its record has.
+pub(crate) fn hash(path: &Path, file: &FileRecord) -> io::Result<Digest> {
     let mut hasher = Hasher::new(file.digest.algorithm(), file.size);
     let mut opened = File::open(path)?;
     let mut buffer = vec![0; 1 << 20];

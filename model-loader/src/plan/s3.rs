@@ -90,18 +90,35 @@ impl Bucket {
         Ok((bucket, vec![file]))
     }
 
-    /// Writes the request for one file, signed where there are credentials.
+    /// Writes the request for one file.
     pub(super) async fn get(&self, http: &Http, file: &FileName) -> Result<RequestBuilder, Error> {
+        self.request(Method::GET, http, file).await
+    }
+
+    /// What the endpoint tells of an object.
+    pub(super) async fn head(&self, http: &Http, file: &PlannedFile) -> Result<HeaderMap, Error> {
+        let mut budget = http.budget();
+        loop {
+            let request = self.request(Method::HEAD, http, &file.path).await?;
+            match http.once(request, Dialect::S3, file.path.as_str()).await {
+                Ok(response) => return Ok(response.headers().clone()),
+                Err(trouble) => budget.spend(trouble).await?,
+            }
+        }
+    }
+
+    /// Writes a request, signed where there are credentials.
+    async fn request(&self, method: Method, http: &Http, file: &FileName) -> Result<RequestBuilder, Error> {
         let path = Path::parse(format!("{}{file}", self.prefix))
             .map_err(|_| unsafe_name(file.as_str(), "it is no key of S3"))?;
         let checksum = (CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
         let options = SignedUrlOptions::default().with_signed_header(checksum.0.clone(), checksum.1.clone());
-        let signed = self.store.signed_url_opts(Method::GET, &path, SIGNATURE_VALIDITY, &options).await;
+        let signed = self.store.signed_url_opts(method.clone(), &path, SIGNATURE_VALIDITY, &options).await;
         let mut url = signed.map_err(|error| self.failed(error))?;
         if !self.signed {
             url.set_query(None);
         }
-        Ok(http.client().get(url).header(checksum.0, checksum.1).header(header::ACCEPT_ENCODING, "identity"))
+        Ok(http.client().request(method, url).header(checksum.0, checksum.1).header(header::ACCEPT_ENCODING, "identity"))
     }
 
     /// Turns objects into files. Empty objects in the place of a directory, which consoles create, are left out.

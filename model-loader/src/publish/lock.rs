@@ -14,7 +14,7 @@ use crate::{Error, manifest::Manifest};
 /// How often a loader that waits for another one looks again.
 const LOCK_POLL: Duration = Duration::from_millis(500);
 /// Links are never followed where a name is known to be ours.
-pub(super) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Locks the staging directory, which is created where it is absent. `None` once the place is published.
 pub(super) async fn lock(place: &Place) -> Result<Option<File>, Error> {

@@ -3,7 +3,7 @@
 //! ```text
 //! lock           held for the whole run; the kernel lets go of it when a run dies
 //! journal        one line of JSON for each complete file
-//! incoming/N     file N of the plan while it is written
+//! incoming/…     files while they are written: by number in the plan, or by what tells their content, then with records
 //! tree/…         complete files under their own names; becomes the published directory
 //! publishing     only in place: the manifest-to-be, from the first moved entry to the last
 //! ```
@@ -27,7 +27,13 @@ use crate::{
     manifest::{FileRecord, Manifest},
     name::FileName,
     plan::PlannedFile,
+    verify::hash,
 };
+
+/// Largest file that is not synced before all are published, in bytes: many small syncs would take longer than the rest.
+pub(crate) const UNSYNCED: u64 = 1 << 20;
+/// Threads that sync files: a volume takes several requests at once.
+const SYNC_THREADS: usize = 8;
 
 /// A locked staging directory.
 #[derive(Debug)]
@@ -52,7 +58,6 @@ impl Staging {
             release::take_back(&place)?;
         }
         place.check_empty()?;
-        seal::remove_tree(&place.staging.join("incoming"))?;
         for name in ["incoming", "tree"] {
             let path = place.staging.join(name);
             match fs::create_dir(&path) {
@@ -90,12 +95,35 @@ impl Staging {
         let same_size = file.size.is_none_or(|size| size == record.size);
         let found = fs::symlink_metadata(file.path.below(&self.tree())).ok()?;
         let whole = found.is_file() && found.len() == record.size;
-        (whole && same_size && (same_digest || same_tag)).then_some(record)
+        let same = whole && same_size && (same_digest || same_tag);
+        // Small files are not synced before they are published: a node that was lost may have lost their bytes.
+        let kept = || record.size > UNSYNCED || hash(&file.path.below(&self.tree()), record).is_ok_and(|digest| digest == record.digest);
+        (same && kept()).then_some(record)
     }
 
-    /// Where file number `index` of the plan is written.
-    pub(crate) fn incoming(&self, index: usize) -> PathBuf {
-        self.place.staging.join("incoming").join(index.to_string())
+    /// Where a file is while it is written.
+    pub(crate) fn incoming(&self, name: &str) -> PathBuf {
+        self.place.staging.join("incoming").join(name)
+    }
+
+    /// Removes what earlier runs have begun, other than files of these names.
+    pub(crate) fn keep_incoming(&self, names: &BTreeSet<String>) -> Result<(), Error> {
+        let dir = self.place.staging.join("incoming");
+        for entry in fs::read_dir(&dir).map_err(|error| Error::io("list", &dir, error))? {
+            let entry = entry.map_err(|error| Error::io("list", &dir, error))?;
+            if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
+                let path = entry.path();
+                let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(|error| Error::io("remove", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that is published to.
+    pub(crate) fn target(&self) -> &Path {
+        &self.place.dir
     }
 
     /// Takes a file that is written, checked and synced into the tree. The journal first: a file without its line is
@@ -128,9 +156,26 @@ impl Staging {
     }
 
     /// Publishes the files of the manifest and removes the staging directory.
-    pub(crate) fn publish(self, manifest: &Manifest) -> Result<(), Error> {
+    pub(crate) fn publish(&self, manifest: &Manifest) -> Result<(), Error> {
         self.remove_unplanned(manifest)?;
+        self.sync_files(manifest)?;
         release::release(&self.place, manifest)
+    }
+
+    /// Makes all files survive the loss of the node. Large ones do already, which costs nothing here.
+    fn sync_files(&self, manifest: &Manifest) -> Result<(), Error> {
+        let tree = self.tree();
+        let sync = |files: &[FileRecord]| {
+            files.iter().map(|file| file.path.below(&tree)).try_for_each(|path| {
+                let synced = File::open(&path).and_then(|file| file.sync_all());
+                synced.map_err(|error| Error::io("sync", &path, error))
+            })
+        };
+        let share = manifest.files.len().div_ceil(SYNC_THREADS).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = manifest.files.chunks(share).map(|files| scope.spawn(move || sync(files))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(Error::panicked())))
+        })
     }
 
     /// Removes what an earlier plan left in the tree.

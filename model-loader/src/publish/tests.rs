@@ -38,7 +38,7 @@ fn planned(name: &str) -> PlannedFile {
 /// Puts files that hold their own names into the tree.
 fn fill(staging: &Staging) {
     for (index, name) in FILES.iter().enumerate() {
-        let incoming = staging.incoming(index);
+        let incoming = staging.incoming(&index.to_string());
         fs::write(&incoming, name).unwrap();
         staging.accept(&incoming, &record(name)).unwrap();
     }

@@ -101,7 +101,8 @@ impl World {
             longest_wait: Duration::from_millis(100),
             ..RetryPolicy::default()
         };
-        Network { access: Access::from_vars(env).unwrap(), stall_timeout: Duration::from_secs(1), retry }
+        let access = Access::from_vars(env).unwrap();
+        Network { access, stall_timeout: Duration::from_secs(1), retry, ..Network::default() }
     }
 
     pub async fn pull(&self, source: &str) -> Result<Published, Error> {
