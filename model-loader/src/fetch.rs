@@ -7,6 +7,7 @@
 mod answer;
 mod assembly;
 mod chunks;
+mod ramp;
 mod run;
 mod schedule;
 mod spans;
@@ -25,7 +26,7 @@ use crate::{
 use schedule::Limits;
 
 /// Buffer of one connection for a large file, in bytes: what the HTTP client reads at once, and room for what it adds.
-const STREAM_BUFFER: u64 = 1 << 20;
+const STREAM_BUFFER: u64 = 512 << 10;
 /// Buffer of one connection for a small file, in bytes.
 const SMALL_BUFFER: u64 = 256 << 10;
 /// Connections that still help.
@@ -73,10 +74,10 @@ mod tests {
             let limits = limits(mebibytes << 20);
             (limits.streams, limits.small)
         };
-        assert_eq!(of(32), (16, 64));
+        assert_eq!(of(32), (32, 64));
         assert_eq!(of(64), (32, 64));
         assert_eq!(of(1024), (32, 64));
-        assert_eq!(of(4), (2, 8));
+        assert_eq!(of(4), (4, 8));
         assert_eq!(of(0), (1, 1));
     }
 }

@@ -28,12 +28,12 @@ pub struct Network {
     pub stall_timeout: Duration,
     /// How often a request is tried.
     pub retry: RetryPolicy,
-    /// Bytes that may be held in memory for all connections together. Bounds their number: 32 MiB are 16 connections for
+    /// Bytes that may be held in memory for all connections together. Bounds their number: 32 MiB are 32 connections for
     /// large files and 64 for small ones.
     pub buffers: u64,
 }
 
-/// Enough for 16 connections for large files and 64 for small ones.
+/// Enough for 32 connections for large files and 64 for small ones.
 const BUFFERS: u64 = 32 << 20;
 
 impl Default for Network {

@@ -11,12 +11,14 @@ use model_core::reason::Reason;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
+    time::MissedTickBehavior,
 };
 
 use super::{
     Fetch,
     assembly::Assembly,
     limits,
+    ramp::{LOOK_EVERY, Ramp},
     schedule::{Left, Limits, Part, Schedule},
     spans::Spans,
     stream::{End, News, Stream, Target},
@@ -93,7 +95,12 @@ impl<'a> Run<'a> {
 
     async fn all(&mut self) -> Result<(), Error> {
         self.look()?;
+        let mut ramp = Ramp::new(self.limits.streams);
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before = self.with.meter.progress().downloaded_bytes;
         loop {
+            self.schedule.set_streams(ramp.streams());
             self.start()?;
             tokio::select! {
                 // What a stream tells comes before its end.
@@ -106,6 +113,11 @@ impl<'a> Run<'a> {
                     Some(done) => self.mind(done.map_err(Error::task)??)?,
                     None => return Ok(()),
                 },
+                _ = looks.tick() => {
+                    let bytes = self.with.meter.progress().downloaded_bytes;
+                    ramp.look(bytes.saturating_sub(before), self.schedule.streams());
+                    before = bytes;
+                }
             }
         }
     }

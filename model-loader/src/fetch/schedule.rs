@@ -96,9 +96,14 @@ impl Schedule {
         Self { limits, files, small: VecDeque::new(), large: Vec::new(), small_active: 0, large_active: 0 }
     }
 
-    /// Sets the number of requests for ranges at once.
+    /// Sets the number of requests for ranges at once. Those beyond it that run are left to end.
     pub(super) fn set_streams(&mut self, streams: usize) {
         self.limits.streams = streams;
+    }
+
+    /// Number of requests for ranges that run.
+    pub(super) fn streams(&self) -> usize {
+        self.large_active
     }
 
     /// Adds a file of which some bytes are there already, or adds it again. Gives whether every byte is there.
