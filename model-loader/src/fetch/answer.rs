@@ -5,6 +5,7 @@ use model_core::reason::Reason;
 
 use crate::{
     Error,
+    digest::Algorithm,
     http::{Again, Trouble},
     plan::PlannedFile,
 };
@@ -18,8 +19,17 @@ pub(super) enum Body {
     Whole,
 }
 
-/// What tells one version of a file from another: a strong `ETag`, or else a date.
-pub(super) fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
+/// Whether a SHA-256 tells one version of a file from another. Then tags do not count: the nodes of some sources give each
+/// their own.
+fn has_sha256(file: &PlannedFile) -> bool {
+    file.digest.as_ref().is_some_and(|digest| digest.algorithm() == Algorithm::Sha256)
+}
+
+/// What tells one version of the file from another, where its digest does not: a strong `ETag`, or else a date.
+pub(super) fn validator(file: &PlannedFile, headers: &HeaderMap) -> Option<HeaderValue> {
+    if has_sha256(file) {
+        return None;
+    }
     let strong = |value: &&HeaderValue| !value.as_bytes().starts_with(b"W/");
     headers.get(header::ETAG).filter(strong).or(headers.get(header::LAST_MODIFIED)).cloned()
 }
@@ -39,13 +49,15 @@ pub(super) fn check(
         error: Error::new(Reason::SourceInvalid, format!("{}: {message}", file.path)),
         again,
     };
+    // What is planned stays what is wanted: another try may meet it again. Without a plan the new version will do.
+    let changed = if file.digest.is_some() || file.etag.is_some() { Again::Soon } else { Again::FromStart };
     let length: Option<u64> = text(headers, &header::CONTENT_LENGTH).and_then(|text| text.parse().ok());
     let (body, whole) = match status {
         StatusCode::OK => (Body::Whole, length),
         StatusCode::PARTIAL_CONTENT => {
             let (first, whole) = text(headers, &header::CONTENT_RANGE).and_then(content_range).unzip();
             if first != Some(start) {
-                return Err(odd(format!("wanted the bytes from {start} on and got others"), Again::FromStart));
+                return Err(odd(format!("wanted the bytes from {start} on and got others"), Again::Soon));
             }
             (Body::Range, whole.flatten())
         }
@@ -54,19 +66,19 @@ pub(super) fn check(
     if let (Some(whole), Some(size)) = (whole, file.size)
         && whole != size
     {
-        return Err(odd(format!("{size} bytes were promised and {whole} are sent"), Again::FromStart));
+        return Err(odd(format!("{size} bytes were promised and {whole} are sent"), Again::Soon));
     }
     let is_tag = |value: &&HeaderValue| value.as_bytes().starts_with(b"\"");
     if let (Some(known), Some(sent)) = (known.filter(is_tag), headers.get(header::ETAG).filter(is_tag))
         && known != sent
     {
-        return Err(odd("it changed while it was downloaded".to_owned(), Again::FromStart));
+        return Err(odd("it changed while it was downloaded".to_owned(), changed));
     }
     if let (Some(planned), Some(sent)) = (&file.etag, text(headers, &header::ETAG))
-        && file.digest.is_none()
+        && !has_sha256(file)
         && planned != sent.trim_matches('"')
     {
-        return Err(odd("it changes while it is downloaded".to_owned(), Again::FromStart));
+        return Err(odd("it changes while it is downloaded".to_owned(), changed));
     }
     let chunked = text(headers, &header::TRANSFER_ENCODING).is_some_and(|text| text.contains("chunked"));
     if file.size.is_none() && file.digest.is_none() && length.is_none() && !chunked {
@@ -111,14 +123,26 @@ mod tests {
             ("of no said length", &plain, 200, &[], Ok(Body::Whole)),
             ("the range", &plain, 206, &[("content-range", "bytes 5-9/10")], Ok(Body::Range)),
             ("a range of a length unsaid", &plain, 206, &[("content-range", "bytes 5-9/*")], Ok(Body::Range)),
-            ("other bytes", &plain, 206, &[("content-range", "bytes 0-9/10")], Err(Again::FromStart)),
-            ("no range at all", &plain, 206, &[], Err(Again::FromStart)),
-            ("too short", &plain, 200, &[("content-length", "9")], Err(Again::FromStart)),
-            ("of a longer file", &plain, 206, &[("content-range", "bytes 5-9/11")], Err(Again::FromStart)),
-            ("of a newer file", &plain, 206, &[("content-range", "bytes 5-9/10"), ("etag", "\"v2\"")], Err(Again::FromStart)),
-            ("with a weak tag", &plain, 206, &[("content-range", "bytes 5-9/10"), ("etag", "W/\"v2\"")], Ok(Body::Range)),
+            ("other bytes", &plain, 206, &[("content-range", "bytes 0-9/10")], Err(Again::Soon)),
+            ("no range at all", &plain, 206, &[], Err(Again::Soon)),
+            ("too short", &plain, 200, &[("content-length", "9")], Err(Again::Soon)),
+            ("of a longer file", &plain, 206, &[("content-range", "bytes 5-9/11")], Err(Again::Soon)),
+            (
+                "of a newer file",
+                &plain,
+                206,
+                &[("content-range", "bytes 5-9/10"), ("etag", "\"v2\"")],
+                Err(Again::FromStart),
+            ),
+            (
+                "with a weak tag",
+                &plain,
+                206,
+                &[("content-range", "bytes 5-9/10"), ("etag", "W/\"v2\"")],
+                Ok(Body::Range),
+            ),
             ("as planned", &file(Some(10), Some("v1")), 200, &[("etag", "\"v1\"")], Ok(Body::Whole)),
-            ("other than planned", &file(Some(10), Some("v0")), 200, &[("etag", "\"v1\"")], Err(Again::FromStart)),
+            ("other than planned", &file(Some(10), Some("v0")), 200, &[("etag", "\"v1\"")], Err(Again::Soon)),
             ("without an end", &file(None, None), 200, &[], Err(Again::Never)),
             ("in pieces", &file(None, None), 200, &[("transfer-encoding", "chunked")], Ok(Body::Whole)),
             ("something else", &plain, 204, &[], Err(Again::Soon)),
@@ -132,9 +156,13 @@ mod tests {
     #[test]
     fn a_weak_tag_is_no_validator() {
         let date = "Tue, 15 Nov 2022 12:45:26 GMT";
-        assert_eq!(validator(&headers(&[("etag", "\"a\""), ("last-modified", date)])).unwrap(), "\"a\"");
-        assert_eq!(validator(&headers(&[("etag", "W/\"a\""), ("last-modified", date)])).unwrap(), date);
-        assert_eq!(validator(&headers(&[("etag", "W/\"a\"")])), None);
+        let of = |file: &PlannedFile, pairs| validator(file, &headers(pairs));
+        let plain = file(Some(10), None);
+        assert_eq!(of(&plain, &[("etag", "\"a\""), ("last-modified", date)]).unwrap(), "\"a\"");
+        assert_eq!(of(&plain, &[("etag", "W/\"a\""), ("last-modified", date)]).unwrap(), date);
+        assert_eq!(of(&plain, &[("etag", "W/\"a\"")]), None);
+        let digest = Some(format!("sha256:{}", "0".repeat(64)).parse().unwrap());
+        assert_eq!(of(&PlannedFile { digest, ..plain }, &[("etag", "\"a\"")]), None);
     }
 
     #[test]

@@ -132,7 +132,10 @@ impl<'a> Run<'a> {
             let link = staging.incoming(&index.to_string());
             let complete = match staging.complete(file) {
                 Some(record) => Some(record.clone()),
-                None => earlier.link(file, &link)?.map(|record| staging.accept(&link, &record).map(|()| record)).transpose()?,
+                None => earlier
+                    .link(file, &link)?
+                    .map(|record| staging.accept(&link, &record).map(|()| record))
+                    .transpose()?,
             };
             if let Some(record) = complete {
                 meter.add_bytes(record.size);
@@ -195,7 +198,7 @@ impl<'a> Run<'a> {
         };
         while let Some(part) = self.schedule.next(|file| hashed(&self.targets, file)) {
             let target = self.targets.get(&part.file).ok_or_else(|| lost(part.file))?.clone();
-            let stream = Stream { with: self.with.clone(), target, part, news: self.tell.clone() };
+            let stream = Stream { with: self.with.clone(), target, part, news: self.tell.clone(), whole_answers: 0 };
             self.tasks.spawn(async move { Ok(Done::Ended(part, stream.run().await?)) });
         }
         Ok(())

@@ -90,8 +90,7 @@ enum Stage {
 impl Schedule {
     /// A schedule of as many files, none of which is to be fetched until it is added.
     pub(super) fn new(files: usize, limits: Limits) -> Self {
-        let entry =
-            |_| Entry { size: None, taken: Spans::default(), active: 0, stage: Stage::Complete, ranges: true };
+        let entry = |_| Entry { size: None, taken: Spans::default(), active: 0, stage: Stage::Complete, ranges: true };
         let files = (0..files).map(entry).collect();
         Self { limits, files, small: VecDeque::new(), large: Vec::new(), small_active: 0, large_active: 0 }
     }
@@ -182,7 +181,8 @@ impl Schedule {
         if self.large_active >= self.limits.streams {
             return None;
         }
-        let parts = self.large.iter().filter_map(|&file| Some((self.files[file].active, self.part(file, hashed(file))?)));
+        let parts =
+            self.large.iter().filter_map(|&file| Some((self.files[file].active, self.part(file, hashed(file))?)));
         let (_, part) = parts.min_by_key(|(active, part)| (*active, part.file))?;
         self.large_active += 1;
         let entry = &mut self.files[part.file];

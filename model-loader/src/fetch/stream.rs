@@ -28,6 +28,8 @@ use crate::{
 
 /// Bytes that count as progress: after as many all tries are available again.
 const PROGRESS: u64 = 64 << 10;
+/// Answers with the whole file after which no range is expected any more. A single one may come from a proxy.
+const WHOLE_ANSWERS: u32 = 2;
 /// Bytes per second below which a connection counts as stalled.
 const SLOWEST: u64 = 1 << 10;
 
@@ -107,6 +109,8 @@ pub(super) struct Stream {
     pub(super) target: Arc<Target>,
     pub(super) part: Part,
     pub(super) news: UnboundedSender<News>,
+    /// Answers with the whole file instead of a range.
+    pub(super) whole_answers: u32,
 }
 
 impl Stream {
@@ -134,6 +138,9 @@ impl Stream {
                 continue;
             }
             let why = Error::new(trouble.error.reason(), trouble.error.failure().message);
+            if self.whole_answers >= WHOLE_ANSWERS {
+                break End::StartOver { whole: true, why };
+            }
             budget.spend(trouble).await?;
             if from_start {
                 if !self.has_all() {
@@ -169,22 +176,32 @@ impl Stream {
         }
         let mut response = http.once(request, remote.dialect(), what).await?;
         let body = answer::check(&target.file, *at, known.as_ref(), response.status(), response.headers())?;
-        if body == Body::Whole && !self.has_all() {
-            if !self.part.alone {
+        let news = match body {
+            _ if self.has_all() => None,
+            Body::Whole if !self.part.alone => {
+                self.whole_answers += 1;
                 let message = format!("{what}: the source gave ranges before and does not now");
-                return Ok(End::StartOver { whole: true, why: Error::new(Reason::SourceInvalid, message) });
+                return Err(Trouble::passing(Error::new(Reason::SourceInvalid, message)));
             }
-            self.tell(News::Whole(self.part.file));
-            (self.part.start, self.part.end) = (0, target.file.size);
-        } else if self.part.alone && !self.has_all() {
-            self.tell(News::Ranges(self.part.file));
-            self.part.alone = false;
-        }
+            Body::Whole => {
+                (self.part.start, self.part.end) = (0, target.file.size);
+                Some(News::Whole(self.part.file))
+            }
+            Body::Range if self.part.alone => {
+                self.part.alone = false;
+                Some(News::Ranges(self.part.file))
+            }
+            Body::Range => None,
+        };
         if body == Body::Whole && *at > 0 {
             self.start_over().map_err(Trouble::lasting)?;
             *at = 0;
         }
         target.learn(&response, origin);
+        if let Some(news) = news {
+            // Nobody listens any more when the download has failed.
+            let _ = self.news.send(news);
+        }
         let assembly = self.begin(&response).map_err(Trouble::lasting)?;
         self.receive(&mut response, &assembly, at).await?;
         match self.part.end {
@@ -239,7 +256,7 @@ impl Stream {
             let length = piece.len() as u64;
             if self.part.end.is_some_and(|end| *at + length > end) {
                 let message = format!("{what}: more bytes are sent than were promised");
-                break Err(Trouble { error: Error::new(Reason::SourceInvalid, message), again: Again::FromStart });
+                break Err(Trouble::passing(Error::new(Reason::SourceInvalid, message)));
             }
             assembly.write(*at, &piece).map_err(Trouble::lasting)?;
             recorder.written(&piece).map_err(unrecorded)?;
@@ -266,11 +283,6 @@ impl Stream {
         self.with.meter.remove_bytes(assembly.there().bytes());
         assembly.restart()
     }
-
-    fn tell(&self, news: News) {
-        // Nobody listens any more when the download has failed.
-        let _ = self.news.send(news);
-    }
 }
 
 impl Target {
@@ -278,7 +290,7 @@ impl Target {
     fn learn(&self, response: &Response, origin: Option<Origin>) {
         let mut learnt = self.learnt();
         if learnt.validator.is_none() {
-            learnt.validator = answer::validator(response.headers());
+            learnt.validator = answer::validator(&self.file, response.headers());
         }
         if origin.is_some_and(|origin| origin != response.url().origin()) {
             learnt.direct = Some(response.url().clone());

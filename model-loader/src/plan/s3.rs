@@ -118,7 +118,11 @@ impl Bucket {
         if !self.signed {
             url.set_query(None);
         }
-        Ok(http.client().request(method, url).header(checksum.0, checksum.1).header(header::ACCEPT_ENCODING, "identity"))
+        Ok(http
+            .client()
+            .request(method, url)
+            .header(checksum.0, checksum.1)
+            .header(header::ACCEPT_ENCODING, "identity"))
     }
 
     /// Turns objects into files. Empty objects in the place of a directory, which consoles create, are left out.

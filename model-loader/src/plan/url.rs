@@ -1,6 +1,6 @@
 //! One file behind a URL.
 
-use http::header;
+use http::{HeaderMap, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use reqwest::RequestBuilder;
 use url::Url;
@@ -8,7 +8,7 @@ use url::Url;
 use super::{PlannedFile, etag};
 use crate::{
     Access, Error, UrlCredentials,
-    http::{Dialect, Http},
+    http::{Again, Dialect, Http},
     name::FileName,
     source::without_secrets,
 };
@@ -23,21 +23,26 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Asks for the file, to learn whether it is there, and its size.
+    /// Asks for the first byte, to learn whether the file is there, and its size.
     ///
-    /// It is a GET that is given up after its headers: signed URLs and many small servers answer no HEAD.
+    /// No HEAD: signed URLs and many small servers answer none. A server that knows no ranges sends everything, and is
+    /// given up after its headers.
     pub(super) async fn look(url: &Url, access: &Access, http: &Http) -> Result<(Self, PlannedFile), Error> {
         let path = file_name(url)?;
         let page = Self { url: url.clone(), credentials: access.url.clone() };
         let mut budget = http.budget();
+        let mut first_byte = true;
         let response = loop {
-            match http.once(page.get(http), Dialect::Plain, &without_secrets(url)).await {
+            let request = page.get(http);
+            let request = if first_byte { request.header(header::RANGE, "bytes=0-0") } else { request };
+            match http.once(request, Dialect::Plain, &without_secrets(url)).await {
                 Ok(response) => break response,
+                // An empty file has no first byte.
+                Err(trouble) if trouble.again == Again::FromStart && first_byte => first_byte = false,
                 Err(trouble) => budget.spend(trouble).await?,
             }
         };
-        // Taken from the header: the length of the body itself is what is left of it.
-        let size = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let size = size(response.status(), response.headers());
         let file = PlannedFile { path, size, digest: None, etag: etag(response.headers()) };
         Ok((page, file))
     }
@@ -50,6 +55,17 @@ impl Page {
             None => request,
         }
     }
+}
+
+/// Length of the whole file, as the headers tell it.
+fn size(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    if status == StatusCode::PARTIAL_CONTENT {
+        let (_, whole) = text(header::CONTENT_RANGE)?.rsplit_once('/')?;
+        return whole.trim().parse().ok();
+    }
+    // From the header: the length of the body itself is what is left of it.
+    text(header::CONTENT_LENGTH)?.parse().ok()
 }
 
 /// The last segment of the path, decoded and checked.

@@ -88,9 +88,14 @@ mod tests {
             .unwrap();
         fs::create_dir(dir.path().join("no-model")).unwrap();
         let earlier = Earlier::beside(&dir.path().join("new"));
-        for (name, size, want) in
-            [("good", 4, true), ("good", 5, false), ("torn", 4, false), ("gone", 4, false), ("weak", 4, false), ("none", 4, false)]
-        {
+        for (name, size, want) in [
+            ("good", 4, true),
+            ("good", 5, false),
+            ("torn", 4, false),
+            ("gone", 4, false),
+            ("weak", 4, false),
+            ("none", 4, false),
+        ] {
             let (path, digest) = (FileName::parse("renamed").unwrap(), Some(digest(name.as_bytes())));
             let planned = PlannedFile { path, size: Some(size), digest, etag: None };
             let to = dir.path().join("incoming");

@@ -97,7 +97,10 @@ impl Staging {
         let whole = found.is_file() && found.len() == record.size;
         let same = whole && same_size && (same_digest || same_tag);
         // Small files are not synced before they are published: a node that was lost may have lost their bytes.
-        let kept = || record.size > UNSYNCED || hash(&file.path.below(&self.tree()), record).is_ok_and(|digest| digest == record.digest);
+        let kept = || {
+            record.size > UNSYNCED
+                || hash(&file.path.below(&self.tree()), record).is_ok_and(|digest| digest == record.digest)
+        };
         (same && kept()).then_some(record)
     }
 

@@ -5,6 +5,7 @@
 mod faults;
 mod kills;
 mod publishing;
+mod ranges;
 mod sources;
 mod volumes;
 mod world;

@@ -71,8 +71,8 @@ fn a_model_that_does_not_fit_is_refused_before_a_byte_is_fetched() {
 #[test]
 fn a_volume_that_runs_full_is_said_to_be_full() {
     let world = World::new();
-    // Without Content-Length nobody knows the size before.
-    world.hub.set_faults(vec![Rule::new(Fault::Truncate { after: u64::MAX })]).unwrap();
+    // Without ranges and Content-Length nobody knows the size before.
+    world.hub.set_faults(vec![Rule::new(Fault::Truncate { after: u64::MAX }), Rule::new(Fault::IgnoreRange)]).unwrap();
     let run = on_a_small_volume(&world, &format!("{}/files/model.gguf", world.hub.url()), 1024);
     assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
     assert_eq!(failure(&world).reason, Reason::DiskFull);

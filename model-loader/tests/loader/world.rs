@@ -26,6 +26,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of the large file of `acme/tiny`.
 pub const LARGE: u64 = 2 << 20;
 
+/// Large files of `acme/big`: name, seed, bytes.
+const BIG: [(&str, u64, u64); 2] =
+    [("model-00001.safetensors", 11, 24 << 20), ("model-00002.safetensors", 12, (12 << 20) + 3)];
+
 /// Contents of a directory by relative path.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
@@ -61,6 +65,23 @@ impl World {
         // Other users are let in, so that tests can run the loader as one.
         fs::set_permissions(out.path(), fs::Permissions::from_mode(0o777)).unwrap();
         Self { hub, root, out }
+    }
+
+    /// A hub with one model of 36 MiB: two large files, whose parts are fetched at once, and many small ones.
+    pub fn big() -> Self {
+        let world = Self::new();
+        for repo in ["hf/acme/big", "s3/models/big"] {
+            let repo = world.root.path().join(repo);
+            for (name, seed, bytes) in BIG {
+                fixtures::random_file(&repo.join(name), seed, bytes).unwrap();
+            }
+            for number in 0..40 {
+                fixtures::random_file(&repo.join(format!("small/{number}.json")), number, 100 * number).unwrap();
+            }
+        }
+        fixtures::random_file(&world.root.path().join("files/big.gguf"), 13, 24 << 20).unwrap();
+        world.hub.refresh();
+        world
     }
 
     /// Where tests download to. Absent at first.
