@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_weak_tag_is_no_validator() {
         let date = "Tue, 15 Nov 2022 12:45:26 GMT";
-        let of = |file: &PlannedFile, pairs| validator(file, &headers(pairs));
+        let of = |file: &PlannedFile, pairs: &[(&'static str, &str)]| validator(file, &headers(pairs));
         let plain = file(Some(10), None);
         assert_eq!(of(&plain, &[("etag", "\"a\""), ("last-modified", date)]).unwrap(), "\"a\"");
         assert_eq!(of(&plain, &[("etag", "W/\"a\""), ("last-modified", date)]).unwrap(), date);
