@@ -90,7 +90,7 @@ impl Digest {
 
     /// The digits alone.
     pub(crate) fn hex(&self) -> String {
-        self.bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.to_string()[self.algorithm.as_str().len() + 1..].to_owned()
     }
 
     /// How it was computed.

@@ -133,3 +133,50 @@ impl Manifest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn manifest() -> Manifest {
+        let path = FileName::parse("a/b").unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let file = FileRecord { path, size: 7, digest, verified: true, etag: None };
+        Manifest::new("hf://o/r@main".to_owned(), "r".to_owned(), None, vec![file], Timestamp::UNIX_EPOCH)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Manifest> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifest.json");
+        fs::write(&path, bytes).unwrap();
+        Manifest::read_file(&path).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_another_form_is_not() {
+        let manifest = manifest();
+        let json = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(read(json.as_bytes()), Some(manifest));
+        assert_eq!(read(json.replace("\"formatVersion\":1", "\"formatVersion\":2").as_bytes()), None);
+        assert_eq!(read(json.replace("a/b", "../b").as_bytes()), None, "a name that leads out of the directory");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_manifest_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            read(&bytes);
+        }
+
+        /// One that was damaged is none, or one whose names stay in the directory.
+        #[test]
+        fn a_damaged_manifest_names_nothing_outside(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut json = serde_json::to_vec(&manifest()).unwrap();
+            let at = at.index(json.len());
+            json[at] = byte;
+            for file in read(&json).into_iter().flat_map(|manifest| manifest.files) {
+                prop_assert!(FileName::parse(file.path.as_str()).is_ok());
+            }
+        }
+    }
+}

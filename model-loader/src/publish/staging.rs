@@ -67,17 +67,18 @@ impl Staging {
         }
         seal::unseal(&place.staging.join("tree"))?;
         let path = place.staging.join("journal");
-        let lines = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        let lines = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io("read", &path, error)),
         };
-        // A last line that was cut off is no record.
-        let records = lines.lines().filter_map(|line| serde_json::from_str::<FileRecord>(line).ok());
+        // A last line that was cut off is no record, nor is anything else that a lost node may leave.
+        let lines_read = lines.split(|byte| *byte == b'\n');
+        let records = lines_read.filter_map(|line| serde_json::from_slice::<FileRecord>(line).ok());
         let complete = records.map(|record| (record.path.clone(), record)).collect();
         let journal = OpenOptions::new().append(true).create(true).custom_flags(NOFOLLOW).open(&path);
         let mut journal = journal.map_err(|error| Error::io("open", &path, error))?;
-        if !lines.is_empty() && !lines.ends_with('\n') {
+        if lines.last().is_some_and(|byte| *byte != b'\n') {
             journal.write_all(b"\n").map_err(|error| Error::io("write", &path, error))?;
         }
         Ok(Self { place, journal: Mutex::new(journal), complete, _lock: lock })

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use proptest::prelude::*;
 
 use super::{Place, Staging, lock::open_lock, published, seal, tidy};
 use crate::{
@@ -165,6 +166,30 @@ fn complete_means_same_content_and_still_there() {
     drop(staging);
     assert!(open(&place).complete(&planned("d/y")).is_some());
     assert!(open(&place).complete(&planned("a")).is_some());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_journal_is_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..400) {
+        let root = tempfile::tempdir().unwrap();
+        let place = place(root.path(), false);
+        fill(&open(&place));
+        let journal = place.staging.join("journal");
+        let mut damaged = fs::read(&journal).unwrap();
+        let at = at.min(damaged.len());
+        damaged.splice(at..(at + bytes.len()).min(damaged.len()), bytes);
+        fs::write(&journal, damaged).unwrap();
+        let staging = open(&place);
+        // What still counts as complete is what was written.
+        for record in FILES.iter().filter_map(|name| staging.complete(&planned(name)).cloned()) {
+            let name = record.path.as_str().to_owned();
+            prop_assert_eq!(record, self::record(&name));
+        }
+        fill(&staging);
+        staging.publish(&manifest()).unwrap();
+        assert_all_published(&place);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use model_core::{
 };
 use test_hub::{Fault, Origin, Rule};
 
-use crate::world::{LARGE, World, entries, outcome, printed, wait_until};
+use crate::world::{LARGE, World, assert_published, binary, entries, outcome, printed, wait_until};
 
 /// A loader that has completed the small files and is in the middle of the large one.
 fn in_the_middle(world: &World, arguments: &[&str]) -> Child {
@@ -86,6 +86,43 @@ fn what_is_left_of_another_version_does_not_get_in_the_way() {
     let run = world.binary("hf://acme/tiny").output().unwrap();
     assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
     world.assert_published(&world.served("hf/acme/tiny"));
+}
+
+/// Kills at seeded random moments of a download in parts. `MODEL_LOADER_KILLS` asks for more of them, and
+/// `MODEL_LOADER_SEED` for others.
+#[test]
+fn a_kill_at_any_moment_costs_hardly_a_byte() {
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let (rounds, mut random): (u64, u64) = (number("MODEL_LOADER_KILLS", 5), number("MODEL_LOADER_SEED", 1));
+    let world = World::big();
+    // What is on its way at the kill is lost: at a common speed that is not much.
+    world.hub.set_faults(vec![Rule::new(Fault::Rate { bytes_per_second: 6 << 20 })]).unwrap();
+    let want = world.served("hf/acme/big");
+    let size: u64 = want.values().map(|bytes| bytes.len() as u64).sum();
+    let mut interrupted = 0;
+    for round in 0..rounds {
+        world.hub.reset_stats();
+        let target = world.volume().join(format!("{round}/m"));
+        let loader = || {
+            let mut command = binary();
+            command.envs(world.env()).args(["pull", "--source", "hf://acme/big", "--to"]).arg(&target);
+            command
+        };
+        let mut child = loader().spawn().unwrap();
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(std::time::Duration::from_millis((random >> 33) % 1600));
+        child.kill().unwrap();
+        interrupted += u64::from(!child.wait().unwrap().success());
+        let visible = entries(&target);
+        assert!(visible.contains(&".model-loader".to_owned()) || visible.is_empty(), "round {round}: {visible:?}");
+        let run = loader().output().unwrap();
+        assert_eq!(run.status.code(), Some(0), "round {round}: {}", printed(&run));
+        assert_published(&target, &want);
+        assert_eq!(entries(target.parent().unwrap()), ["m"], "round {round}: staging is gone");
+        let sent = world.hub.stats().containing("model-").bytes;
+        assert!(sent <= size + size / 20, "round {round}: {sent} bytes were sent of {size}");
+    }
+    assert!(interrupted > 0, "no kill came in the middle");
 }
 
 #[test]

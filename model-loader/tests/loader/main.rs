@@ -6,6 +6,7 @@ mod faults;
 mod kills;
 mod publishing;
 mod ranges;
+mod readers;
 mod sources;
 mod volumes;
 mod world;
