@@ -81,6 +81,8 @@ reasons! {
     ChecksumMismatch => "the source or the network changed the bytes; delete the Job to retry, or correct sha256",
     /// The volume has no room for the model.
     DiskFull => "raise spec.storage.size, then delete the Job to retry",
+    /// The volume is read-only, or the download's user may not write to it.
+    VolumeNotWritable => "check that accessModes allow writing, that the volume is not mounted read-only and that its driver applies fsGroup 65532, then delete the Job to retry",
     /// No byte came for too long.
     Stalled => "check the network between the cluster and the source",
     /// The source could not be reached or broke off.

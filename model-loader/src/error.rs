@@ -28,10 +28,12 @@ impl Error {
         self
     }
 
-    /// A file operation that failed. No space and an exhausted quota are [`Reason::DiskFull`].
+    /// A file operation that failed. No space and an exhausted quota are [`Reason::DiskFull`]; a file system that may not
+    /// be written is [`Reason::VolumeNotWritable`].
     pub(crate) fn io(doing: &str, path: &Path, error: io::Error) -> Self {
         let reason = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reason::DiskFull,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Reason::VolumeNotWritable,
             _ => Reason::DownloadFailed,
         };
         Self::new(reason, format!("could not {doing} {}", path.display())).caused_by(error)
@@ -94,11 +96,25 @@ mod tests {
             (Reason::UnsafeFileName, 2),
             (Reason::ChecksumMismatch, 1),
             (Reason::DiskFull, 1),
+            (Reason::VolumeNotWritable, 1),
             (Reason::Stalled, 1),
             (Reason::RateLimited, 1),
             (Reason::NetworkError, 1),
         ] {
             assert_eq!(Error::new(reason, "").exit_code(), code, "{reason}");
+        }
+    }
+
+    #[test]
+    fn file_errors_have_the_reason_that_helps() {
+        for (kind, reason) in [
+            (io::ErrorKind::StorageFull, Reason::DiskFull),
+            (io::ErrorKind::QuotaExceeded, Reason::DiskFull),
+            (io::ErrorKind::ReadOnlyFilesystem, Reason::VolumeNotWritable),
+            (io::ErrorKind::PermissionDenied, Reason::VolumeNotWritable),
+            (io::ErrorKind::InvalidData, Reason::DownloadFailed),
+        ] {
+            assert_eq!(Error::io("write", Path::new("/models/a"), kind.into()).reason(), reason, "{kind}");
         }
     }
 

@@ -86,8 +86,37 @@ fn a_read_only_volume_is_a_failure_with_a_name() {
     let run = with_mounts(&world, "hf://acme/tiny", "m", script);
     assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
     let failure = failure(&world);
-    assert_eq!(failure.reason, Reason::DownloadFailed);
+    assert_eq!(failure.reason, Reason::VolumeNotWritable);
     assert!(failure.message.contains("Read-only file system"), "{}", failure.message);
+    assert!(printed(&run).contains("fsGroup"), "says what to do: {}", printed(&run));
+}
+
+#[test]
+fn a_volume_of_another_user_is_a_failure_with_a_name() {
+    let world = World::new();
+    if !rustix::process::geteuid().is_root() {
+        // Without root there is no other user: a directory that its owner may not write stands for his.
+        set_mode(world.volume(), 0o555);
+    }
+    let mut run = world.binary("hf://acme/tiny");
+    if rustix::process::geteuid().is_root() {
+        run = as_nobody(&world, "hf://acme/tiny");
+        set_mode(world.volume(), 0o755);
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    set_mode(elsewhere.path(), 0o777);
+    let log = elsewhere.path().join("termination-log");
+    let run = run.arg("--termination-log").arg(&log).output().unwrap();
+    set_mode(world.volume(), 0o777);
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    let Outcome::Failed(failure) = outcome(&log) else { panic!("it succeeded: {}", printed(&run)) };
+    assert_eq!(failure.reason, Reason::VolumeNotWritable);
+    assert!(failure.message.contains("Permission denied"), "{}", failure.message);
+    world.assert_nothing_published();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 #[test]
