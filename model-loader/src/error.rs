@@ -49,6 +49,12 @@ impl Error {
         Self::new(Reason::DownloadFailed, "the loader has met a fault of its own")
     }
 
+    /// The same error with a further remark at the end of its message.
+    pub(crate) fn remark(mut self, remark: &str) -> Self {
+        self.message = format!("{}; {remark}", self.message);
+        self
+    }
+
     /// The one word.
     #[must_use]
     pub fn reason(&self) -> Reason {

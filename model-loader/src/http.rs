@@ -1,10 +1,14 @@
 //! The one HTTP client: TLS, patience, retries, and what an answer means.
 
+mod asked;
 mod client;
 mod refusal;
 mod retry;
+#[cfg(test)]
+mod tests;
+mod waits;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -15,6 +19,7 @@ pub(crate) use refusal::Dialect;
 pub use retry::RetryPolicy;
 pub(crate) use retry::{Again, Budget, Trouble};
 
+use self::waits::Waits;
 use crate::{Access, Error};
 
 /// Largest answer that is held in memory as a whole: a page of a listing, an error.
@@ -29,6 +34,7 @@ pub(crate) struct Http {
     /// Longest time without a byte.
     stall_timeout: Duration,
     retry: RetryPolicy,
+    waits: Arc<Waits>,
 }
 
 /// An answer that was read as a whole.
@@ -44,7 +50,8 @@ impl Http {
     /// # Errors
     /// The file of extra certificate authorities cannot be read.
     pub(crate) fn new(access: &Access, stall_timeout: Duration, retry: RetryPolicy) -> Result<Self, Error> {
-        Ok(Self { client: client::build(access)?, stall_timeout, retry })
+        let waits = Arc::new(Waits::new(retry.longest_waits));
+        Ok(Self { client: client::build(access)?, stall_timeout, retry, waits })
     }
 
     /// The client, to write requests with.
@@ -57,9 +64,9 @@ impl Http {
         self.stall_timeout
     }
 
-    /// A fresh budget of tries.
+    /// A fresh budget of tries. Waits come out of one budget for all requests of this client and its clones.
     pub(crate) fn budget(&self) -> Budget {
-        Budget::new(self.retry)
+        Budget::new(self.retry, self.waits.clone())
     }
 
     /// Sends a request once and gives back any answer of success, its body still to be read.

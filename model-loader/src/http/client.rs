@@ -19,7 +19,11 @@ pub(super) fn build(access: &Access) -> Result<reqwest::Client, Error> {
         |error: reqwest::Error| Error::new(Reason::WrongUse, "could not set up the HTTP client").caused_by(error);
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls(access)?)
+        // A connection for each stream: with HTTP/2 all would share one congestion window.
         .http1_only()
+        .tcp_nodelay(true)
+        // All are kept for the next files, however many there are.
+        .pool_max_idle_per_host(usize::MAX)
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("model-loader/", env!("CARGO_PKG_VERSION")))
         // A redirect would hand the query, and with it a signature, to the next origin.

@@ -1,11 +1,10 @@
 //! What an answer without success means, in the words of each kind of source.
 
-use std::time::Duration;
-
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use model_core::reason::Reason;
 
-use super::{Again, Trouble};
+use super::{Again, Trouble, asked};
 use crate::Error;
 
 /// Who answers, which decides where the reason is written.
@@ -26,7 +25,7 @@ pub(super) fn refusal(dialect: Dialect, status: StatusCode, headers: &HeaderMap,
     let shown = if said.is_empty() { String::new() } else { format!(" ({said})") };
     let error = Error::new(reason, format!("{what}: {meaning}: the source answered {status}{shown}"));
     let again = match status.as_u16() {
-        408 | 425 | 429 | 500..=599 => retry_after(headers).map_or(Again::Soon, Again::After),
+        408 | 425 | 429 | 500..=599 => asked::asked_wait(headers, Timestamp::now()).map_or(Again::Soon, Again::After),
         // S3 calls a request that came too slowly a bad one.
         400 if said == "RequestTimeout" => Again::Soon,
         416 => Again::FromStart,
@@ -94,18 +93,10 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     Some(&rest[..rest.find(end)?])
 }
 
-/// `Retry-After` in its two forms, seconds or a date, as a time from now.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let when = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(when.duration_since(jiff::Timestamp::now()).try_into().unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -148,12 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let read = |text| retry_after(&headers(&[("retry-after", text)]));
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(read("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert!(read("Wed, 21 Oct 2105 07:28:00 GMT").unwrap() > Duration::from_secs(1_000_000));
-        assert_eq!(read("soon"), None);
-        assert_eq!(retry_after(&HeaderMap::new()), None);
+    fn only_an_answer_that_may_change_is_asked_for_again_when_the_source_says() {
+        let spent = headers(&[("ratelimit", "\"resolvers\";r=0;t=55"), ("retry-after", "7")]);
+        for (status, again) in [
+            (429, Again::After(Duration::from_secs(55))),
+            (503, Again::After(Duration::from_secs(55))),
+            (404, Again::Never),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let trouble = refusal(Dialect::Hub { token: true }, status, &spent, "", "hf://o/r");
+            assert_eq!(trouble.again, again, "{status}");
+        }
     }
 }

@@ -4,6 +4,9 @@
 
 mod faults;
 mod kills;
+mod manners;
+mod proxies;
+mod proxy;
 mod publishing;
 mod ranges;
 mod readers;
