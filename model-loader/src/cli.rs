@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use model_core::reason::Reason;
@@ -32,6 +35,16 @@ pub enum Command {
         /// The directory.
         dir: PathBuf,
     },
+}
+
+impl Command {
+    /// File to write the result to, where the command has one.
+    pub fn termination_log(&self) -> Option<&Path> {
+        match self {
+            Self::Pull(args) => args.termination_log.as_deref(),
+            Self::Plan(_) | Self::Verify { .. } => None,
+        }
+    }
 }
 
 /// Download into a directory.

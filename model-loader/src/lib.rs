@@ -51,7 +51,7 @@ pub use access::{Access, UrlCredentials};
 pub use error::Error;
 pub use http::RetryPolicy;
 pub use plan::{Plan, PlannedFile, Wanted};
-pub use progress::{Meter, Speed};
+pub use progress::{Meter, Speed, Totals};
 pub use pull::{Network, plan, pull};
 pub use source::{Source, without_secrets};
 pub use verify::{Fault, FaultKind, Verification, verify};

@@ -1,4 +1,6 @@
-//! How far a download is, for people and for the controller.
+//! How far a download is and what it took, for people and for the controller.
+
+mod steps;
 
 use std::{
     collections::VecDeque,
@@ -10,14 +12,18 @@ use std::{
 };
 
 use model_core::report::Progress;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::steps::Step;
+use self::steps::Steps;
 
 /// Stands for a total that is not known.
 const UNKNOWN: u64 = u64::MAX;
 /// The time over which speed is measured.
 const WINDOW: Duration = Duration::from_secs(6);
 
-/// Counts bytes and files while a download runs. Clones share their counts: one for the download, one for whoever shows
-/// it.
+/// Counts bytes and files while a download or a check runs. Clones share their counts: one for the work, one for whoever
+/// shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Meter(Arc<Counts>);
 
@@ -27,6 +33,28 @@ struct Counts {
     files: AtomicU64,
     total_bytes: AtomicU64,
     total_files: AtomicU64,
+    received: AtomicU64,
+    received_again: AtomicU64,
+    verified: AtomicU64,
+    steps: Steps,
+}
+
+/// What a download took until now, in this run alone: what an earlier run left on the volume does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Bytes of files that came over the network, those that came again included. Without headers, listings and TLS.
+    pub received_bytes: u64,
+    /// Bytes among them that had come before in this run: a range or a file started over.
+    pub received_again_bytes: u64,
+    /// Bytes of the files whose digest was compared with one that the source or the user had promised.
+    pub verified_bytes: u64,
+    /// Seconds of finding out what to download.
+    pub plan_seconds: f64,
+    /// Seconds of downloading and verifying.
+    pub fetch_seconds: f64,
+    /// Seconds of syncing and publishing.
+    pub publish_seconds: f64,
 }
 
 impl Default for Counts {
@@ -37,6 +65,10 @@ impl Default for Counts {
             files: zero(),
             total_bytes: AtomicU64::new(UNKNOWN),
             total_files: AtomicU64::new(UNKNOWN),
+            received: zero(),
+            received_again: zero(),
+            verified: zero(),
+            steps: Steps::default(),
         }
     }
 }
@@ -58,6 +90,44 @@ impl Meter {
 
     pub(crate) fn add_file(&self) {
         self.0.files.fetch_add(1, Relaxed);
+    }
+
+    /// Bytes of a file came over the network, whether for the first time or again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the fetch step"))]
+    pub(crate) fn received(&self, bytes: u64) {
+        self.0.received.fetch_add(bytes, Relaxed);
+    }
+
+    /// So many of the bytes that were received had come before.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the fetch step"))]
+    pub(crate) fn received_again(&self, bytes: u64) {
+        self.0.received_again.fetch_add(bytes, Relaxed);
+    }
+
+    /// A file of this length has the digest that it should have.
+    pub(crate) fn verified(&self, bytes: u64) {
+        self.0.verified.fetch_add(bytes, Relaxed);
+    }
+
+    /// The next step begins, and the one before ends.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the three steps"))]
+    pub(crate) fn enter(&self, step: Step) {
+        self.0.steps.enter(Instant::now(), step);
+    }
+
+    /// What the download took until now.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let [plan_seconds, fetch_seconds, publish_seconds] =
+            self.0.steps.at(Instant::now()).map(|time| time.as_secs_f64());
+        Totals {
+            received_bytes: self.0.received.load(Relaxed),
+            received_again_bytes: self.0.received_again.load(Relaxed),
+            verified_bytes: self.0.verified.load(Relaxed),
+            plan_seconds,
+            fetch_seconds,
+            publish_seconds,
+        }
     }
 
     /// How far the download is now. The speed is 0: see [`Speed`].
@@ -107,6 +177,25 @@ mod tests {
         meter.add_file();
         let seen = meter.progress();
         assert_eq!((seen.downloaded_bytes, seen.total_bytes, seen.files, seen.total_files), (4, Some(10), 1, Some(2)));
+    }
+
+    #[test]
+    fn totals_tell_what_a_download_took() {
+        let meter = Meter::default();
+        assert_eq!(meter.totals(), Totals::default());
+        meter.enter(Step::Plan);
+        meter.enter(Step::Fetch);
+        meter.received(10);
+        meter.received(5);
+        meter.received_again(5);
+        meter.verified(9);
+        meter.enter(Step::Done);
+        let totals = meter.totals();
+        assert_eq!((totals.received_bytes, totals.received_again_bytes, totals.verified_bytes), (15, 5, 9));
+        assert_eq!(meter.totals(), totals, "time stands still once it is done");
+        let json = serde_json::to_value(totals).unwrap();
+        assert_eq!(json["receivedAgainBytes"], 5);
+        assert_eq!(serde_json::from_value::<Totals>(json).unwrap(), totals);
     }
 
     #[test]

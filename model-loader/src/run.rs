@@ -1,56 +1,59 @@
 //! Runs one command: progress on standard output, logs and the human result on standard error.
 
 use std::{
-    convert::Infallible,
-    fs,
     io::{self, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
 
+use indicatif::BinaryBytes;
 use model_core::{
     reason::Reason,
     report::{Outcome, Published},
 };
-use model_loader::{Error, Meter, Speed, plan, pull, verify};
-use tokio::signal::unix::{SignalKind, signal};
+use model_loader::{Error, Meter, Totals, plan, pull, verify};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 
-use crate::cli::{Command, Pull, SourceArgs};
-
-/// How often a line of progress is printed.
-const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+use crate::{
+    cli::{Command, Pull, SourceArgs},
+    console::Console,
+    display::Display,
+    outcome,
+};
 
 /// Runs the command and says what to exit with.
-pub async fn run(command: Command) -> u8 {
-    match command {
-        Command::Pull(args) => run_pull(&args).await,
-        Command::Plan(args) => run_plan(&args).await.unwrap_or_else(|error| report(&error)),
-        Command::Verify { dir } => run_verify(&dir).unwrap_or_else(|error| report(&error)),
-    }
+pub fn run(command: Command, console: &Console) -> u8 {
+    let result = match command {
+        Command::Pull(args) => return run_pull(&args, console),
+        Command::Plan(args) => run_plan(&args),
+        Command::Verify { dir } => run_verify(&dir, console),
+    };
+    result.unwrap_or_else(|error| report(&error, console))
 }
 
-async fn run_pull(args: &Pull) -> u8 {
+fn run_pull(args: &Pull, console: &Console) -> u8 {
     let meter = Meter::default();
-    let mut speed = Speed::default();
-    let result = tokio::select! {
-        result = download(args, &meter) => result,
-        never = print_progress(&meter, &mut speed) => match never {},
-        error = stopped() => Err(error),
-    };
-    print_line(&meter, &mut speed);
+    let begun = Instant::now();
+    let display = Display::start(meter.clone(), console, true);
+    let result = block_on(async {
+        tokio::select! {
+            result = download(args, &meter) => result,
+            error = stopped() => Err(error),
+        }
+    });
+    display.end();
     let (outcome, code) = match result {
         Ok(published) => {
-            let Published { bytes, files, .. } = published;
-            eprintln!("done: {files} files, {bytes} bytes in {}", args.to.display());
+            let took = took(&published, &meter.totals(), begun.elapsed());
+            console.say(&format!("done: {took}; {}", args.to.display()));
             (Outcome::Succeeded(published), 0)
         }
-        Err(error) => (Outcome::Failed(error.failure()), report(&error)),
+        Err(error) => (Outcome::Failed(error.failure()), report(&error, console)),
     };
-    let written = args.termination_log.as_ref().map(|file| (file, fs::write(file, outcome.to_termination_message())));
-    if let Some((file, Err(error))) = written {
-        // The download is what counts: its result stands.
-        tracing::error!(%error, "could not write the result to {}", file.display());
-    }
+    outcome::leave(args.termination_log.as_deref(), &outcome);
     code
 }
 
@@ -58,22 +61,33 @@ async fn download(args: &Pull, meter: &Meter) -> Result<Published, Error> {
     pull(&args.from.wanted()?, &args.to, &args.from.network()?, meter).await
 }
 
-/// Prints until the download ends.
-async fn print_progress(meter: &Meter, speed: &mut Speed) -> Infallible {
-    let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-    loop {
-        ticks.tick().await;
-        print_line(meter, speed);
-    }
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let failed =
+        |error| Error::new(Reason::DownloadFailed, "could not start the threads of the download").caused_by(error);
+    let runtime = Runtime::new().map_err(failed)?;
+    let result = runtime.block_on(work);
+    // Does not wait for what hangs at a dead volume or a silent name server.
+    runtime.shutdown_background();
+    result
 }
 
-/// A reader of standard output that went away is no reason to stop.
-fn print_line(meter: &Meter, speed: &mut Speed) {
-    let mut progress = meter.progress();
-    progress.bytes_per_second = speed.at(Instant::now(), progress.downloaded_bytes);
-    if let Ok(line) = serde_json::to_string(&progress) {
-        let _ = writeln!(io::stdout(), "{line}");
+/// What was downloaded and what it took, for a person.
+fn took(published: &Published, totals: &Totals, elapsed: Duration) -> String {
+    let Published { bytes, files, unverified_files, .. } = *published;
+    let verified = match unverified_files {
+        0 => "all verified".to_owned(),
+        some => format!("{some} of them not verified, as the source gives no digest"),
+    };
+    let mut text = format!("{files} files of {} in {:.1} s, {verified}", BinaryBytes(bytes), elapsed.as_secs_f64());
+    let Totals { received_bytes, received_again_bytes, fetch_seconds, .. } = *totals;
+    let millis = Duration::try_from_secs_f64(fetch_seconds).unwrap_or_default().as_millis().max(1);
+    if let (1.., Ok(speed)) = (received_bytes, u64::try_from(u128::from(received_bytes) * 1000 / millis)) {
+        text += &format!("; {} received at {}/s", BinaryBytes(received_bytes), BinaryBytes(speed));
     }
+    if received_again_bytes > 0 {
+        text += &format!(", {} of them again", BinaryBytes(received_again_bytes));
+    }
+    text
 }
 
 /// Waits for the request to stop.
@@ -88,30 +102,53 @@ async fn stopped() -> Error {
     Error::new(Reason::DownloadFailed, format!("stopped by {name}; complete files are kept for the next run"))
 }
 
-async fn run_plan(args: &SourceArgs) -> Result<u8, Error> {
-    let plan = plan(&args.wanted()?, &args.network()?).await?;
+fn run_plan(args: &SourceArgs) -> Result<u8, Error> {
+    let plan = block_on(async { plan(&args.wanted()?, &args.network()?).await })?;
     let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
     let _ = writeln!(io::stdout(), "{json}");
     Ok(0)
 }
 
-fn run_verify(dir: &Path) -> Result<u8, Error> {
-    let verification = verify(dir)?;
+fn run_verify(dir: &Path, console: &Console) -> Result<u8, Error> {
+    let meter = Meter::default();
+    let display = Display::start(meter.clone(), console, false);
+    let result = verify(dir, &meter);
+    display.end();
+    let verification = result?;
     for fault in &verification.faults {
         let _ = writeln!(io::stdout(), "{fault}");
     }
     let (files, faults) = (verification.manifest.files.len(), verification.faults.len());
-    eprintln!("{}: {files} files checked, {faults} faults", dir.display());
+    let verified = BinaryBytes(meter.totals().verified_bytes);
+    console.say(&format!("{}: {files} files checked, {verified} as published, {faults} faults", dir.display()));
     Ok(if faults == 0 { 0 } else { 2 })
 }
 
 /// Prints the error for a person and gives its exit code.
-fn report(error: &Error) -> u8 {
+fn report(error: &Error, console: &Console) -> u8 {
     let failure = error.failure();
-    eprintln!("{}: {}", failure.reason, failure.message);
+    console.say(&format!("{}: {}", failure.reason, failure.message));
     // For wrong use the message itself says what to do; the advice is for operators.
     if failure.reason != Reason::WrongUse {
-        eprintln!("what to do: {}", failure.reason.advice());
+        console.say(&format!("what to do: {}", failure.reason.advice()));
     }
     error.exit_code()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_result_says_what_it_took() {
+        let published = Published { bytes: 3 << 30, files: 12, ..Published::default() };
+        let second = Duration::from_secs(2);
+        assert_eq!(took(&published, &Totals::default(), second), "12 files of 3.00 GiB in 2.0 s, all verified");
+        let totals =
+            Totals { received_bytes: 1 << 30, received_again_bytes: 1 << 20, fetch_seconds: 2.0, ..Totals::default() };
+        let published = Published { unverified_files: 1, ..published };
+        let want = "12 files of 3.00 GiB in 2.0 s, 1 of them not verified, as the source gives no digest; \
+                    1.00 GiB received at 512.00 MiB/s, 1.00 MiB of them again";
+        assert_eq!(took(&published, &totals, second), want);
+    }
 }

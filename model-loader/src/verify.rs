@@ -6,6 +6,11 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
 };
 
 use model_core::reason::Reason;
@@ -15,7 +20,11 @@ use crate::{
     digest::{Digest, Hasher},
     manifest::{FileRecord, Manifest},
     name::HIDDEN_DIR,
+    progress::Meter,
 };
+
+/// What each thread reads at once.
+const BUFFER: usize = 1 << 20;
 
 /// What a check of a published directory found.
 #[derive(Debug)]
@@ -44,6 +53,8 @@ pub enum FaultKind {
     Missing,
     /// It is there and should not be.
     Extra,
+    /// The volume does not give its bytes. The log says why.
+    Unreadable,
 }
 
 impl fmt::Display for Fault {
@@ -52,6 +63,7 @@ impl fmt::Display for Fault {
             FaultKind::Changed => "changed",
             FaultKind::Missing => "missing",
             FaultKind::Extra => "extra",
+            FaultKind::Unreadable => "unreadable",
         };
         // The name of an extra file is anybody's.
         write!(f, "{kind} {}", self.path.escape_debug())
@@ -60,48 +72,93 @@ impl fmt::Display for Fault {
 
 /// Reads every file of a published directory again and compares it with the manifest.
 ///
+/// Files are read in as many threads as there are cores, the biggest first, 1 MiB of memory for each. `meter` tells
+/// others how far it is.
+///
 /// # Errors
-/// [`Reason::WrongUse`] where nothing is published at `dir`; others where it cannot be read.
-pub fn verify(dir: &Path) -> Result<Verification, Error> {
+/// [`Reason::WrongUse`] where nothing is published at `dir`; others where its manifest or a directory cannot be read. A
+/// single file that cannot be read is a [`Fault`].
+pub fn verify(dir: &Path, meter: &Meter) -> Result<Verification, Error> {
     let nothing =
         || Error::new(Reason::WrongUse, format!("{} has no manifest: nothing was published there", dir.display()));
     let manifest = Manifest::read(dir)?.ok_or_else(nothing)?;
-    let mut faults = Vec::new();
-    for file in &manifest.files {
-        if let Some(kind) = check(dir, file)? {
-            faults.push(Fault { path: file.path.to_string(), kind });
-        }
-    }
+    meter.expect(Some(manifest.bytes), manifest.files.len() as u64);
+    let mut faults = check_all(dir, &manifest.files, meter);
     let known: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     extras(dir, dir, &known, &mut faults)?;
     faults.sort();
     Ok(Verification { manifest, faults })
 }
 
-fn check(dir: &Path, file: &FileRecord) -> Result<Option<FaultKind>, Error> {
-    let path = file.path.below(dir);
-    match fs::symlink_metadata(&path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(Some(FaultKind::Missing))
+/// Checks every file. The calling thread works too, so that it also goes on where no further thread can be had.
+fn check_all(dir: &Path, files: &[FileRecord], meter: &Meter) -> Vec<Fault> {
+    // The biggest file takes longest: begun last, it would be waited for alone.
+    let mut order: Vec<&FileRecord> = files.iter().collect();
+    order.sort_by_key(|file| std::cmp::Reverse(file.size));
+    let next = AtomicUsize::new(0);
+    let faults = Mutex::new(Vec::new());
+    let work = || {
+        let mut buffer = vec![0; BUFFER];
+        while let Some(file) = order.get(next.fetch_add(1, Relaxed)) {
+            if let Some(kind) = check(dir, file, &mut buffer, meter) {
+                let fault = Fault { path: file.path.to_string(), kind };
+                faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+            }
+            meter.add_file();
         }
-        Err(error) => Err(Error::io("look at", &path, error)),
-        Ok(found) if !found.is_file() || found.len() != file.size => Ok(Some(FaultKind::Changed)),
-        Ok(_) => {
-            let digest = hash(&path, file).map_err(|error| Error::io("read", &path, error))?;
-            Ok((digest != file.digest).then_some(FaultKind::Changed))
+    };
+    let helpers = thread::available_parallelism().map_or(1, usize::from).min(files.len()).saturating_sub(1);
+    thread::scope(|scope| {
+        for _ in 0..helpers {
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    faults.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn check(dir: &Path, file: &FileRecord, buffer: &mut [u8], meter: &Meter) -> Option<FaultKind> {
+    let path = file.path.below(dir);
+    let digest = match fs::symlink_metadata(&path) {
+        Ok(found) if !found.is_file() || found.len() != file.size => return Some(FaultKind::Changed),
+        Ok(_) => hash_by(&path, file, buffer, |length| meter.add_bytes(length)),
+        Err(error) => Err(error),
+    };
+    match digest {
+        Ok(digest) if digest == file.digest => {
+            meter.verified(file.size);
+            None
+        }
+        Ok(_) => Some(FaultKind::Changed),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Some(FaultKind::Missing)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "could not read {}", path.display());
+            Some(FaultKind::Unreadable)
         }
     }
 }
 
 /// Computes the digest of a file, of the kind that its record has.
 pub(crate) fn hash(path: &Path, file: &FileRecord) -> io::Result<Digest> {
+    hash_by(path, file, &mut vec![0; BUFFER], |_| ())
+}
+
+fn hash_by(path: &Path, file: &FileRecord, buffer: &mut [u8], read: impl Fn(u64)) -> io::Result<Digest> {
     let mut hasher = Hasher::new(file.digest.algorithm(), file.size);
     let mut opened = File::open(path)?;
-    let mut buffer = vec![0; 1 << 20];
     loop {
-        match opened.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            length => hasher.update(&buffer[..length]),
+        match opened.read(buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(length) => {
+                hasher.update(&buffer[..length]);
+                read(length as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "support code of tests fails as tests do")]
 
+mod endings;
 mod faults;
 mod kills;
 mod manners;
@@ -11,5 +12,6 @@ mod publishing;
 mod ranges;
 mod readers;
 mod sources;
+mod terminal;
 mod volumes;
 mod world;

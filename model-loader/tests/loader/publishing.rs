@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use model_core::reason::Reason;
-use model_loader::{Fault as Damage, FaultKind, verify};
+use model_loader::{Fault as Damage, FaultKind, Meter, verify};
 use test_hub::{Fault, Rule};
 
 use crate::world::{World, binary, entries, printed, reason, write};
@@ -58,12 +58,12 @@ async fn damage_to_what_was_published_is_noticed_and_named() {
     fs::write(dir.join("onnx/extra.onnx"), b"").unwrap();
     let damage = |path: &str, kind| Damage { path: path.to_owned(), kind };
     let mut want = vec![damage("model.safetensors", FaultKind::Changed), damage("onnx/extra.onnx", FaultKind::Extra)];
-    assert_eq!(verify(&dir).unwrap().faults, want);
+    assert_eq!(verify(&dir, &Meter::default()).unwrap().faults, want);
     world.pull("hf://acme/tiny").await.expect("sizes are as published");
 
     fs::remove_file(dir.join("config.json")).unwrap();
     want.insert(0, damage("config.json", FaultKind::Missing));
-    assert_eq!(verify(&dir).unwrap().faults, want);
+    assert_eq!(verify(&dir, &Meter::default()).unwrap().faults, want);
     let ill = check();
     assert_eq!(ill.status.code(), Some(2));
     let lines = String::from_utf8(ill.stdout).unwrap();
