@@ -78,16 +78,18 @@ fn took(published: &Published, totals: &Totals, elapsed: Duration) -> String {
         0 => "all verified".to_owned(),
         some => format!("{some} of them not verified, as the source gives no digest"),
     };
-    let mut text = format!("{files} files of {} in {:.1} s, {verified}", BinaryBytes(bytes), elapsed.as_secs_f64());
     let Totals { received_bytes, received_again_bytes, fetch_seconds, .. } = *totals;
     let millis = Duration::try_from_secs_f64(fetch_seconds).unwrap_or_default().as_millis().max(1);
-    if let (1.., Ok(speed)) = (received_bytes, u64::try_from(u128::from(received_bytes) * 1000 / millis)) {
-        text += &format!("; {} received at {}/s", BinaryBytes(received_bytes), BinaryBytes(speed));
-    }
-    if received_again_bytes > 0 {
-        text += &format!(", {} of them again", BinaryBytes(received_again_bytes));
-    }
-    text
+    let received = match (received_bytes, u64::try_from(u128::from(received_bytes) * 1000 / millis)) {
+        (1.., Ok(speed)) => format!("; {} received at {}/s", BinaryBytes(received_bytes), BinaryBytes(speed)),
+        _ => String::new(),
+    };
+    let again = match received_again_bytes {
+        0 => String::new(),
+        bytes => format!(", {} of them again", BinaryBytes(bytes)),
+    };
+    let (bytes, seconds) = (BinaryBytes(bytes), elapsed.as_secs_f64());
+    format!("{files} files, {bytes} in {seconds:.1} s, {verified}{received}{again}")
 }
 
 /// Waits for the request to stop.
@@ -143,11 +145,11 @@ mod tests {
     fn the_result_says_what_it_took() {
         let published = Published { bytes: 3 << 30, files: 12, ..Published::default() };
         let second = Duration::from_secs(2);
-        assert_eq!(took(&published, &Totals::default(), second), "12 files of 3.00 GiB in 2.0 s, all verified");
+        assert_eq!(took(&published, &Totals::default(), second), "12 files, 3.00 GiB in 2.0 s, all verified");
         let totals =
             Totals { received_bytes: 1 << 30, received_again_bytes: 1 << 20, fetch_seconds: 2.0, ..Totals::default() };
         let published = Published { unverified_files: 1, ..published };
-        let want = "12 files of 3.00 GiB in 2.0 s, 1 of them not verified, as the source gives no digest; \
+        let want = "12 files, 3.00 GiB in 2.0 s, 1 of them not verified, as the source gives no digest; \
                     1.00 GiB received at 512.00 MiB/s, 1.00 MiB of them again";
         assert_eq!(took(&published, &totals, second), want);
     }

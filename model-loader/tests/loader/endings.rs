@@ -1,16 +1,13 @@
 //! How the binary ends: a result in the termination message, whatever happens.
 
-use std::{
-    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
-    process::Command,
-};
+use std::{os::unix::process::ExitStatusExt as _, process::Command};
 
 use model_core::{
     reason::Reason,
     report::{Failure, MAX_OUTCOME_BYTES, Outcome, Progress},
 };
 
-use crate::world::{World, binary, outcome, printed};
+use crate::world::{World, binary, copy_binary, outcome, printed};
 
 fn failure(file: &std::path::Path) -> Failure {
     assert!(std::fs::metadata(file).unwrap().len() <= MAX_OUTCOME_BYTES as u64);
@@ -36,7 +33,7 @@ fn the_last_line_has_the_totals() {
         assert!(json["totals"][field].is_f64(), "{field} in {last}");
     }
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert!(said.contains("done: 5 files of 2.19 MiB in ") && said.contains(" s, all verified"), "{said}");
+    assert!(said.contains("done: 5 files, 2.19 MiB in ") && said.contains(" s, all verified"), "{said}");
 }
 
 #[test]
@@ -84,8 +81,7 @@ fn a_panic_leaves_a_result_and_may_be_tried_again() {
         command.args(["--reuid=64123", "--regid=64123", "--clear-groups"]);
     }
     let program = world.volume().join("model-loader");
-    std::fs::copy(loader.get_program(), &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    copy_binary(&program);
     command.args(["prlimit", "--nproc=1:1"]).arg(&program).args(loader.get_args());
     let run = command.output().unwrap();
     assert_eq!(run.status.signal(), None, "{}", printed(&run));

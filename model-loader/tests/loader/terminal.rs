@@ -69,7 +69,7 @@ fn a_download_shows_a_bar_that_log_lines_do_not_tear() {
     }
     assert!(!last.lines().any(is_bar) && !last.contains("ETA"), "the bar is gone in the end:\n{last}");
     let done = last.lines().rev().find(|line| !line.is_empty() && line.contains("done: ")).unwrap_or_default();
-    assert!(done.starts_with("done: 5 files of 2.19 MiB in "), "{last}");
+    assert!(done.starts_with("done: 5 files, 2.19 MiB in "), "{last}");
 
     let (screens, code) = self::screens(&world, &[], &["verify", target]);
     let last = screens.last().unwrap();

@@ -155,7 +155,7 @@ fn an_empty_root_file_system_is_enough() {
     let world = World::new();
     let root = world.root.path().join("image");
     crate::world::write(&root.join("etc/hosts"), b"127.0.0.1 hub.test\n");
-    std::fs::copy(env!("CARGO_BIN_EXE_model-loader"), root.join("model-loader")).unwrap();
+    crate::world::copy_binary(&root.join("model-loader"));
     let mut command = Command::new("unshare");
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     if !rustix::process::geteuid().is_root() {
@@ -172,7 +172,7 @@ fn as_nobody(world: &World, source: &str) -> Command {
     let loader = world.binary(source);
     // The build directory is not open to everybody.
     let program = world.volume().join("model-loader");
-    std::fs::copy(Path::new(loader.get_program()), &program).unwrap();
+    crate::world::copy_binary(&program);
     let mut command = Command::new("setpriv");
     command.env_clear().envs(world.env()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.args(["--reuid=65532", "--regid=65532", "--clear-groups"]).arg(program).args(loader.get_args());

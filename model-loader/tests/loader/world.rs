@@ -204,6 +204,15 @@ pub fn binary() -> Command {
     command
 }
 
+/// Copies the loader to a place that other users see too.
+///
+/// By another process: a file that this one writes stays open for writing in every child that another test starts at the
+/// same moment, and cannot be run until that child runs its own program.
+pub fn copy_binary(to: &Path) {
+    let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_model-loader")).arg(to).status().unwrap();
+    assert!(status.success(), "{}", to.display());
+}
+
 pub fn wanted(source: &str) -> Wanted {
     Wanted::all_of(source.parse().unwrap())
 }
