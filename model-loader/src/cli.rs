@@ -14,6 +14,9 @@ use model_loader::{
 
 /// Downloads a model into a directory: every byte once, verified, visible only when complete.
 ///
+/// Progress is a bar where standard error is a terminal; otherwise a line of JSON every 2 seconds on standard output, the
+/// last one with totals.
+///
 /// Exit codes: 0 done, 1 failed and worth a retry, 2 failed for good, 64 wrong use.
 #[derive(Debug, Parser)]
 #[command(version)]

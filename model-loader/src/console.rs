@@ -8,8 +8,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model_loader::Meter;
 
-/// Before it is known how much there is.
-const UNKNOWN: &str = "{spinner} {msg}";
+/// As long as, or where, it is not known how much there is.
+const UNKNOWN: &str = "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {msg}";
 const KNOWN: &str =
     "[{wide_bar}] {percent}% {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, ETA {eta}, {msg}";
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    panic::{self, AssertUnwindSafe},
     path::Path,
     time::{Duration, Instant},
 };
@@ -65,10 +66,10 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
     let failed =
         |error| Error::new(Reason::DownloadFailed, "could not start the threads of the download").caused_by(error);
     let runtime = Runtime::new().map_err(failed)?;
-    let result = runtime.block_on(work);
-    // Does not wait for what hangs at a dead volume or a silent name server.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    // Does not wait for what hangs at a dead volume or a silent name server, as dropping it would.
     runtime.shutdown_background();
-    result
+    result.unwrap_or_else(|panic| panic::resume_unwind(panic))
 }
 
 /// What was downloaded and what it took, for a person.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "support code of tests fails as tests do")]
 
+mod checking;
 mod endings;
 mod faults;
 mod kills;
