@@ -59,6 +59,11 @@ pub struct Pull {
     /// Directory for the files: absent, empty, or published by the same command before.
     #[arg(long, value_name = "DIR", env = "MODEL_LOADER_TO")]
     pub to: PathBuf,
+    /// Bytes that may be held in memory for all connections together, in MiB. Bounds their number: 32 are 32 connections
+    /// for large files and 64 for small ones.
+    #[arg(long, value_name = "MIB", env = "MODEL_LOADER_BUFFERS", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub buffers: u64,
     /// File to write the result to, as JSON of less than 4 kB: the termination message of a container.
     #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
     pub termination_log: Option<PathBuf>,

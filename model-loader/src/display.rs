@@ -99,7 +99,8 @@ impl View {
 
     fn progress(&self, speed: &mut Speed) -> Progress {
         let mut progress = self.meter.progress();
-        progress.bytes_per_second = speed.at(Instant::now(), progress.downloaded_bytes);
+        // Not what an earlier run has left: that came in no time.
+        progress.bytes_per_second = speed.at(Instant::now(), self.meter.totals().received_bytes);
         progress
     }
 }

@@ -44,6 +44,14 @@ pub(crate) struct Fetch {
     pub(crate) buffers: u64,
 }
 
+impl Fetch {
+    /// So many bytes that are there will have to come again.
+    fn dismiss(&self, bytes: u64) {
+        self.meter.remove_bytes(bytes);
+        self.meter.received_again(bytes);
+    }
+}
+
 /// Fetches all files that are not complete yet.
 ///
 /// # Errors

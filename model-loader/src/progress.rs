@@ -93,13 +93,11 @@ impl Meter {
     }
 
     /// Bytes of a file came over the network, whether for the first time or again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the fetch step"))]
     pub(crate) fn received(&self, bytes: u64) {
         self.0.received.fetch_add(bytes, Relaxed);
     }
 
     /// So many of the bytes that were received had come before.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the fetch step"))]
     pub(crate) fn received_again(&self, bytes: u64) {
         self.0.received_again.fetch_add(bytes, Relaxed);
     }
@@ -110,7 +108,6 @@ impl Meter {
     }
 
     /// The next step begins, and the one before ends.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the three steps"))]
     pub(crate) fn enter(&self, step: Step) {
         self.0.steps.enter(Instant::now(), step);
     }

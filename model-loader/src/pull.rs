@@ -12,7 +12,7 @@ use crate::{
     http::Http,
     manifest::Manifest,
     plan::{self, Plan, Wanted},
-    progress::Meter,
+    progress::{Meter, Step},
     publish::{self, Place, Staging},
 };
 
@@ -79,6 +79,7 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
         return Ok(already(&manifest, meter));
     }
     place.check_empty()?;
+    meter.enter(Step::Plan);
     let http = network.http()?;
     let (plan, remote) = plan::plan(wanted, &network.access, &http).await?;
     let (files, bytes, revision) = (plan.files.len(), plan.bytes(), plan.resolved_revision.as_deref());
@@ -88,12 +89,14 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
         // Another loader was faster; if it brought something else, this says so.
         return publish::published(&dir, &request)?.map(|manifest| already(&manifest, meter)).ok_or_else(|| lost(&dir));
     };
-    let (meter, buffers) = (meter.clone(), network.buffers);
-    let with = Arc::new(Fetch { http, remote, staging, meter, buffers });
+    meter.enter(Step::Fetch);
+    let with = Arc::new(Fetch { http, remote, staging, meter: meter.clone(), buffers: network.buffers });
     let records = fetch::fetch(&plan, &with).await?;
+    meter.enter(Step::Publish);
     let manifest = Manifest::new(plan.source, request, plan.resolved_revision, records, started_at);
     let published = manifest.published();
     tokio::task::spawn_blocking(move || with.staging.publish(&manifest)).await.map_err(Error::task)??;
+    meter.enter(Step::Done);
     tracing::info!(dir = %dir.display(), files = published.files, bytes = published.bytes, unverified = published.unverified_files, "published");
     Ok(published)
 }

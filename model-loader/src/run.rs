@@ -12,7 +12,7 @@ use model_core::{
     reason::Reason,
     report::{Outcome, Published},
 };
-use model_loader::{Error, Meter, Totals, plan, pull, verify};
+use model_loader::{Error, Meter, Network, Totals, plan, pull, verify};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -59,7 +59,8 @@ fn run_pull(args: &Pull, console: &Console) -> u8 {
 }
 
 async fn download(args: &Pull, meter: &Meter) -> Result<Published, Error> {
-    pull(&args.from.wanted()?, &args.to, &args.from.network()?, meter).await
+    let network = Network { buffers: args.buffers << 20, ..args.from.network()? };
+    pull(&args.from.wanted()?, &args.to, &network, meter).await
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
         let mut ramp = Ramp::new(self.limits.streams);
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut before = self.with.meter.progress().downloaded_bytes;
+        let mut before = 0;
         loop {
             self.schedule.set_streams(ramp.streams());
             self.start()?;
@@ -114,8 +114,8 @@ impl<'a> Run<'a> {
                     None => return Ok(()),
                 },
                 _ = looks.tick() => {
-                    let bytes = self.with.meter.progress().downloaded_bytes;
-                    ramp.look(bytes.saturating_sub(before), self.schedule.streams());
+                    let bytes = self.with.meter.totals().received_bytes;
+                    ramp.look(bytes - before, self.schedule.streams());
                     before = bytes;
                 }
             }
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
     fn start_over(&mut self, index: usize) -> Result<(), Error> {
         let target = self.targets.get(&index).ok_or_else(|| lost(index))?;
         if let Some(assembly) = target.assembly.get() {
-            self.with.meter.remove_bytes(assembly.there().bytes());
+            self.with.dismiss(assembly.there().bytes());
             assembly.restart()?;
         }
         let fresh = Arc::new(target.again());
@@ -298,6 +298,9 @@ fn accept(with: &Fetch, target: &Target, kept: Option<String>) -> Result<Done, E
         return Ok(Done::Wrong(index, Error::new(Reason::ChecksumMismatch, message)));
     }
     let verified = target.promised.get().is_some();
+    if verified {
+        with.meter.verified(size);
+    }
     let record = FileRecord { path: file.path.clone(), size, digest, verified, etag: file.etag.clone() };
     with.staging.accept(&path, &record)?;
     if let Some(name) = kept {

@@ -120,10 +120,13 @@ impl Stream {
         let mut at = self.part.start;
         let mut furthest = at;
         let end = loop {
-            let trouble = match self.attempt(&mut at).await {
+            let mut trouble = match self.attempt(&mut at).await {
                 Ok(end) => break end,
                 Err(trouble) => trouble,
             };
+            if trouble.again == Again::NoSuchRange && self.target.file.size.is_none() {
+                trouble.again = Again::FromStart;
+            }
             if at >= furthest + PROGRESS {
                 furthest = at;
                 budget.refill();
@@ -262,6 +265,7 @@ impl Stream {
             recorder.written(&piece).map_err(unrecorded)?;
             *at += length;
             self.with.meter.add_bytes(length);
+            self.with.meter.received(length);
             if pace.is_too_slow(length, self.with.http.stall_timeout()) {
                 let message = format!("{what}: less than {SLOWEST} bytes a second come");
                 break Err(Trouble::passing(Error::new(Reason::Stalled, message)));
@@ -280,7 +284,7 @@ impl Stream {
     fn start_over(&self) -> Result<(), Error> {
         *self.target.learnt() = Learnt::default();
         let Some(assembly) = self.target.assembly.get() else { return Ok(()) };
-        self.with.meter.remove_bytes(assembly.there().bytes());
+        self.with.dismiss(assembly.there().bytes());
         assembly.restart()
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn refusal(dialect: Dialect, status: StatusCode, headers: &HeaderMap,
         408 | 425 | 429 | 500..=599 => asked::asked_wait(headers, Timestamp::now()).map_or(Again::Soon, Again::After),
         // S3 calls a request that came too slowly a bad one.
         400 if said == "RequestTimeout" => Again::Soon,
-        416 => Again::FromStart,
+        416 => Again::NoSuchRange,
         _ => Again::Never,
     };
     Trouble { error, again }
@@ -127,7 +127,7 @@ mod tests {
             (Dialect::Plain, 410, "", "", Reason::SourceNotFound, Again::Never),
             (Dialect::Plain, 408, "", "", Reason::NetworkError, Again::Soon),
             (Dialect::Plain, 500, "", "", Reason::NetworkError, Again::Soon),
-            (Dialect::Plain, 416, "", "", Reason::SourceInvalid, Again::FromStart),
+            (Dialect::Plain, 416, "", "", Reason::SourceInvalid, Again::NoSuchRange),
             (Dialect::Plain, 400, "", "", Reason::SourceInvalid, Again::Never),
             (Dialect::Plain, 304, "", "", Reason::SourceInvalid, Again::Never),
         ] {

@@ -53,6 +53,9 @@ pub(crate) enum Again {
     After(Duration),
     /// The source cannot continue where the last try broke off: the file starts over.
     FromStart,
+    /// The file is shorter than the range that was asked for. For whoever asked for the rest of a file that may have
+    /// changed, that is [`Again::FromStart`]; for others the answer would be the same.
+    NoSuchRange,
 }
 
 impl Trouble {
@@ -88,7 +91,7 @@ impl Budget {
     /// Waits until the next try, or gives the trouble back as an error when none is left or would help.
     pub(crate) async fn spend(&mut self, trouble: Trouble) -> Result<(), Error> {
         self.failed += 1;
-        if trouble.again == Again::Never || self.failed >= self.policy.tries {
+        if matches!(trouble.again, Again::Never | Again::NoSuchRange) || self.failed >= self.policy.tries {
             return Err(trouble.error);
         }
         let wait = self.wait(trouble.again, jitter());
@@ -112,7 +115,7 @@ impl Budget {
                 let spread = self.policy.first_wait.mul_f64(jitter);
                 asked.saturating_add(spread).max(own).min(self.policy.longest_wait)
             }
-            Again::Never | Again::Soon | Again::FromStart => own,
+            Again::Never | Again::NoSuchRange | Again::Soon | Again::FromStart => own,
         }
     }
 }

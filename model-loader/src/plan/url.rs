@@ -38,7 +38,7 @@ impl Page {
             match http.once(request, Dialect::Plain, &without_secrets(url)).await {
                 Ok(response) => break response,
                 // An empty file has no first byte.
-                Err(trouble) if trouble.again == Again::FromStart && first_byte => first_byte = false,
+                Err(trouble) if trouble.again == Again::NoSuchRange && first_byte => first_byte = false,
                 Err(trouble) => budget.spend(trouble).await?,
             }
         };

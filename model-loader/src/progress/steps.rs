@@ -7,7 +7,6 @@ use std::{
 
 /// A step of a download, in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "for the three steps"))]
 pub(crate) enum Step {
     /// Finding out what to download.
     Plan,

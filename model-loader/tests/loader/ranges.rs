@@ -6,7 +6,7 @@ use model_core::reason::Reason;
 use model_loader::{Meter, Wanted, pull};
 use test_hub::{Fault, Origin, Rule, fixtures};
 
-use crate::world::{Files, World, assert_published, reason, wanted};
+use crate::world::{Files, World, assert_published, printed, reason, wanted};
 
 /// The kinds of source, each with large files. The last has one file without a digest.
 const SOURCES: [(&str, &str); 3] =
@@ -138,16 +138,26 @@ async fn a_new_version_in_the_middle_is_never_mixed_with_the_old_one() {
     world.assert_published(&world.served("hf/acme/big"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_byte_costs_its_own_file_only() {
+#[test]
+fn a_flipped_byte_costs_its_own_file_only_and_is_counted() {
     let world = World::big();
     let flip = Fault::Flip { offset: 10 << 20 };
     world.hub.set_faults(vec![Rule::new(flip).path("*model-00002.safetensors").count(1)]).unwrap();
-    world.pull("hf://acme/big").await.unwrap();
-    world.assert_published(&world.served("hf/acme/big"));
+    let run = world.binary("hf://acme/big").output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    let want = world.served("hf/acme/big");
+    world.assert_published(&want);
+    let (size, wrong) = (bytes(&want), (12 << 20) + 3);
     let stats = world.hub.stats();
     assert_eq!(stats.containing("model-00001").bytes, 24 << 20);
-    assert_eq!(stats.containing("model-00002").bytes, 2 * ((12 << 20) + 3), "nobody knows which byte it was");
+    assert_eq!(stats.containing("model-00002").bytes, 2 * wrong, "nobody knows which byte it was");
+    let last: serde_json::Value =
+        serde_json::from_slice(run.stdout.trim_ascii().rsplit(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    let totals: model_loader::Totals = serde_json::from_value(last["totals"].clone()).unwrap();
+    assert_eq!(last["downloadedBytes"], size);
+    assert_eq!(totals.received_bytes, size + wrong);
+    assert_eq!((totals.received_again_bytes, totals.verified_bytes), (wrong, size));
+    assert!(totals.plan_seconds > 0.0 && totals.fetch_seconds > 0.0 && totals.publish_seconds > 0.0, "{totals:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
