@@ -49,3 +49,11 @@ build: ## Build the static binaries
 .PHONY: docker-build
 docker-build: build ## Build the images IMG-controller, IMG-webhook and IMG-loader with docker, podman or buildah (IMG=registry/name:tag)
 	@ci/docker-build $(IMG)
+
+.PHONY: faults
+faults: ## The long forms of the fault tests: 200 kills of the loader at seeded random moments (about 10 minutes)
+	MODEL_LOADER_KILLS=200 cargo test -p model-loader --test loader kills
+
+.PHONY: fuzz
+fuzz: ## The property tests with 20,000 cases each instead of 256
+	PROPTEST_CASES=20000 cargo test --release -p model-core -p model-resources -p model-loader --lib

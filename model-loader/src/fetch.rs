@@ -13,7 +13,7 @@ mod schedule;
 mod spans;
 mod stream;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use crate::{
     Error,
@@ -42,6 +42,8 @@ pub(crate) struct Fetch {
     pub(crate) meter: Meter,
     /// Bytes that may be held in memory for all connections together.
     pub(crate) buffers: u64,
+    /// Bytes per second that one connection brings at present. 0 while nobody knows.
+    pub(crate) typical_speed: AtomicU64,
 }
 
 impl Fetch {

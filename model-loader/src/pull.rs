@@ -1,6 +1,10 @@
 //! The whole way: plan, fetch, publish.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use model_core::report::Published;
@@ -90,7 +94,8 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
         return publish::published(&dir, &request)?.map(|manifest| already(&manifest, meter)).ok_or_else(|| lost(&dir));
     };
     meter.enter(Step::Fetch);
-    let with = Arc::new(Fetch { http, remote, staging, meter: meter.clone(), buffers: network.buffers });
+    let (meter_of_fetch, buffers, typical_speed) = (meter.clone(), network.buffers, AtomicU64::default());
+    let with = Arc::new(Fetch { http, remote, staging, meter: meter_of_fetch, buffers, typical_speed });
     let records = fetch::fetch(&plan, &with).await?;
     meter.enter(Step::Publish);
     let manifest = Manifest::new(plan.source, request, plan.resolved_revision, records, started_at);

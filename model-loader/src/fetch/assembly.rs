@@ -83,7 +83,14 @@ impl Assembly {
         let log = Records::open(records).map_err(|error| Error::io("open", records, error))?;
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(NOFOLLOW);
-        let file = open.open(&path).map_err(|error| Error::io("open", &path, error))?;
+        let file = match open.open(&path) {
+            // A run that was killed right before it was done with the file.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                fs::set_permissions(&path, Permissions::from_mode(0o644)).and_then(|()| open.open(&path))
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|error| Error::io("open", &path, error))?;
         let assembly = Self::new(path, file, Some(size), algorithm, Some(log));
         let mut bytes = Vec::new();
         for chunk in recorded {

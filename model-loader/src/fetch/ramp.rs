@@ -8,7 +8,9 @@ const FIRST: usize = 8;
 const WORTH: u64 = 10;
 
 /// How often [`Ramp::look`] wants to know. Long enough for a connection to get up to its speed.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(1000 / LOOKS_PER_SECOND);
+/// The same as a number.
+pub(super) const LOOKS_PER_SECOND: u64 = 4;
 
 /// Doubles the connections as long as that brings more bytes, and takes a step back when it does not.
 #[derive(Debug)]

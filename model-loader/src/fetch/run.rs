@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     os::unix::fs::MetadataExt as _,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use model_core::reason::Reason;
@@ -18,7 +18,7 @@ use super::{
     Fetch,
     assembly::Assembly,
     limits,
-    ramp::{LOOK_EVERY, Ramp},
+    ramp::{LOOK_EVERY, LOOKS_PER_SECOND, Ramp},
     schedule::{Left, Limits, Part, Schedule},
     spans::Spans,
     stream::{End, News, Stream, Target},
@@ -114,8 +114,10 @@ impl<'a> Run<'a> {
                     None => return Ok(()),
                 },
                 _ = looks.tick() => {
-                    let bytes = self.with.meter.totals().received_bytes;
-                    ramp.look(bytes - before, self.schedule.streams());
+                    let (bytes, active) = (self.with.meter.totals().received_bytes, self.schedule.streams());
+                    ramp.look(bytes - before, active);
+                    let typical = (bytes - before) * LOOKS_PER_SECOND / active.max(1) as u64;
+                    self.with.typical_speed.store(typical, Relaxed);
                     before = bytes;
                 }
             }

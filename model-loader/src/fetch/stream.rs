@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -32,6 +32,10 @@ const PROGRESS: u64 = 64 << 10;
 const WHOLE_ANSWERS: u32 = 2;
 /// Bytes per second below which a connection counts as stalled.
 const SLOWEST: u64 = 1 << 10;
+/// A connection that is so many times slower than the others is replaced: a file waits for the slowest of its parts.
+const STRAGGLER: u64 = 16;
+/// How often the speed of a connection is looked at.
+const LOOK_AT_PACE: Duration = Duration::from_secs(3);
 
 /// One file while it is fetched, as its streams share it.
 #[derive(Debug)]
@@ -266,8 +270,8 @@ impl Stream {
             *at += length;
             self.with.meter.add_bytes(length);
             self.with.meter.received(length);
-            if pace.is_too_slow(length, self.with.http.stall_timeout()) {
-                let message = format!("{what}: less than {SLOWEST} bytes a second come");
+            if pace.is_too_slow(length, self.with.typical_speed.load(Relaxed)) {
+                let message = format!("{what}: hardly a byte comes over this connection");
                 break Err(Trouble::passing(Error::new(Reason::Stalled, message)));
             }
         };
@@ -302,7 +306,7 @@ impl Target {
     }
 }
 
-/// How fast bytes come, looked at once in each time that counts as a stall.
+/// How fast bytes come over one connection.
 struct Pace {
     since: Instant,
     bytes: u64,
@@ -315,14 +319,16 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Notes bytes, and tells whether too few came since the last look.
-    fn is_too_slow(&mut self, bytes: u64, look_every: Duration) -> bool {
+    /// Notes bytes, and tells from time to time whether too few came since the last look: next to none, or far fewer than
+    /// over a `typical` connection, in bytes per second.
+    fn is_too_slow(&mut self, bytes: u64, typical: u64) -> bool {
         self.bytes += bytes;
         let passed = self.since.elapsed();
-        if passed < look_every {
+        if passed < LOOK_AT_PACE {
             return false;
         }
-        let fewest = SLOWEST.saturating_mul(passed.as_secs());
-        std::mem::take(self).bytes < fewest
+        let millis = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let speed = std::mem::take(self).bytes.saturating_mul(1000) / millis;
+        speed < SLOWEST || speed < typical / STRAGGLER
     }
 }

@@ -124,6 +124,21 @@ async fn a_connection_that_drips_counts_as_stalled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_far_slower_than_the_others_is_replaced() {
+    let world = World::big();
+    let common = Rule::new(Fault::Rate { bytes_per_second: 1 << 20 }).path("*big*").origin(Origin::Cdn);
+    let slow = large(Fault::Rate { bytes_per_second: 20_000 }).origin(Origin::Cdn).count(1);
+    // The last rule that fits counts.
+    world.hub.set_faults(vec![common, slow]).unwrap();
+    world.pull("hf://acme/big").await.unwrap();
+    world.assert_published(&world.served("hf/acme/big"));
+    assert_eq!(world.hub.faults()[1].hits, 1);
+    let stats = world.hub.stats().origin(Origin::Cdn);
+    assert_eq!(stats.statuses.get(&206), Some(&6), "the slow one of five parts is asked for again");
+    assert!(stats.bytes <= (37 << 20), "from the byte that was reached: {}", stats.bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_in_the_middle_is_never_mixed_with_the_old_one() {
     let world = World::big();
     let changed = || large(Fault::Etag { value: "a-new-version".to_owned() }).skip(2);

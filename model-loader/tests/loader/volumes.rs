@@ -4,6 +4,8 @@
 //! namespaces.
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
@@ -14,13 +16,13 @@ use model_core::{
 };
 use test_hub::{Fault, Rule};
 
-use crate::world::{World, outcome, printed};
+use crate::world::{World, entries, outcome, printed, wait_until};
 
 /// Runs a shell script in a mount namespace. `$0` is a directory to mount at, `$1` the termination log, and the rest the
 /// loader's command line.
 fn with_mounts(world: &World, source: &str, target: &str, script: &str) -> Output {
     let volume = world.root.path().join("volume");
-    std::fs::create_dir_all(&volume).unwrap();
+    fs::create_dir_all(&volume).unwrap();
     let root = rustix::process::geteuid().is_root();
     let mut command = Command::new("unshare");
     command.env_clear().envs(world.env()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
@@ -116,7 +118,7 @@ fn a_volume_of_another_user_is_a_failure_with_a_name() {
 }
 
 fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
 #[test]
@@ -146,8 +148,35 @@ fn another_user_than_root_publishes_read_only_files_too() {
     world.assert_published(&world.served("hf/acme/tiny"));
     let second = run.output().unwrap();
     assert_eq!(second.status.code(), Some(0), "{}", printed(&second));
-    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(world.target()).unwrap());
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(world.target()).unwrap());
     assert_ne!(owner, 0);
+}
+
+#[test]
+fn a_file_that_was_made_read_only_by_a_killed_run_is_taken_up() {
+    let world = World::big();
+    let staging = world.target().with_file_name(".0123.partial");
+    world.hub.set_faults(vec![Rule::new(Fault::Rate { bytes_per_second: 4 << 20 })]).unwrap();
+    // Root may write to every file.
+    let is_root = rustix::process::geteuid().is_root();
+    let loader = || if is_root { as_nobody(&world, "hf://acme/big") } else { world.binary("hf://acme/big") };
+    let mut child = loader().spawn().unwrap();
+    wait_until("a part is recorded", || {
+        let incoming = entries(&staging.join("incoming"));
+        incoming.iter().any(|name| {
+            name.ends_with(".chunks")
+                && fs::metadata(staging.join("incoming").join(name)).is_ok_and(|file| file.len() > 0)
+        })
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for name in entries(&staging.join("incoming")).iter().filter(|name| !name.ends_with(".chunks")) {
+        fs::set_permissions(staging.join("incoming").join(name), Permissions::from_mode(0o444)).unwrap();
+    }
+    world.hub.clear_faults();
+    let run = loader().output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    world.assert_published(&world.served("hf/acme/big"));
 }
 
 #[test]
