@@ -9,6 +9,7 @@ use model_resources::DownloadSettings;
 
 use crate::backoff::Backoff;
 use crate::progress::ProgressLines;
+use crate::writers::Writers;
 
 /// Client, caches and settings.
 pub(crate) struct Context {
@@ -18,6 +19,7 @@ pub(crate) struct Context {
     pub jobs: Store<Job>,
     pub pods: Store<Pod>,
     pub progress: ProgressLines,
+    pub writers: Writers,
     pub recorder: Recorder,
     pub backoff: Backoff,
 }

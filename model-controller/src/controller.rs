@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::channel::mpsc::unbounded;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
@@ -20,22 +20,24 @@ use model_core::api::Model;
 use model_core::labels::{self, MANAGED_BY, MANAGER};
 use model_resources::DownloadSettings;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
+use crate::writers::{Writers, watch_writers};
 
 /// Passes that run at once.
 const CONCURRENCY: u16 = 16;
 
 /// How long one watch call lasts. Less than the client's read timeout, so that only a dead connection runs into that.
-const WATCH_SECONDS: u32 = 60;
+pub(crate) const WATCH_SECONDS: u32 = 60;
 
 /// The name under which Events are reported.
 const REPORTER: &str = "model-controller";
 
-type WatchedModel = DeserializeGuard<Model>;
+pub(crate) type WatchedModel = DeserializeGuard<Model>;
 
 /// A controller that has not started yet.
 pub struct Controller {
@@ -86,9 +88,18 @@ impl Controller {
         let model_changes = watch(&client, writer, watcher::Config::default())
             .inspect(move |event| readiness.heard(event))
             .applied_objects();
-        let (news, progress_news) = unbounded();
+        let (news, own_news) = unbounded();
         let progress = ProgressLines::default();
-        let reader = tokio::spawn(read_logs(client.clone(), pods.clone(), progress.clone(), news));
+        let reader = tokio::spawn(read_logs(client.clone(), pods.clone(), progress.clone(), news.clone()));
+        let writers = Writers::default();
+        let listed = Arc::new(Notify::new());
+        let writer_watch = tokio::spawn(watch_writers(client.clone(), writers.clone(), news, listed.clone()));
+        // The first passes already know who writes, or each restart would take back a condition that still holds.
+        let model_changes = async move {
+            listed.notified().await;
+            model_changes
+        }
+        .flatten_stream();
         let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
         let context = Arc::new(Context {
             recorder: Recorder::new(client.clone(), reporter),
@@ -98,6 +109,7 @@ impl Controller {
             jobs,
             pods,
             progress,
+            writers,
             backoff: Backoff::default(),
         });
         kube::runtime::Controller::for_stream(model_changes, models)
@@ -105,7 +117,7 @@ impl Controller {
             .watches_stream(claim_changes, |claim| model_of(&claim))
             .watches_stream(job_changes, |job| model_of(&job))
             .watches_stream(pod_changes, |pod| model_of(&pod))
-            .reconcile_on(progress_news)
+            .reconcile_on(own_news)
             .graceful_shutdown_on(stop)
             .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
             .for_each(|pass| async move {
@@ -121,6 +133,7 @@ impl Controller {
             })
             .await;
         reader.abort();
+        writer_watch.abort();
     }
 }
 

@@ -25,6 +25,7 @@ mod observe;
 mod options;
 mod progress;
 mod reconcile;
+mod writers;
 
 pub use controller::{Controller, Readiness, controller};
 pub use error::Error;

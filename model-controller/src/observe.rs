@@ -67,7 +67,8 @@ impl Children {
         let claim = claim_state(model, self.claim.as_ref(), self.class_exists);
         let progress = self.job.as_ref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
         let job = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, now);
-        Observed { model, wanted_path: model.content_path(&context.settings.downloader), claim, job }
+        let writer = context.writers.of(model.namespace, model.name);
+        Observed { model, wanted_path: model.content_path(&context.settings.downloader), claim, job, writer }
     }
 }
 

@@ -24,6 +24,13 @@ pub const CLAIM_UID: &str = "models.main-currents.news/claim-uid";
 /// Annotation on a Model: a time. A new value asks for a new download of the same spec.
 pub const REFRESH: &str = "models.main-currents.news/refresh";
 
+/// Label on a pod that the webhook gave a writable mount, whatever prefix its annotations have: `"true"`.
+///
+/// Output, and a hint only: it selects the pods that the controller watches for the condition `ContentWritable`.
+/// Somebody who may change a pod can take it off, which hides that pod, or put it on, which raises the condition for
+/// no Model but those of the same namespace that the pod itself asks to write to. Nothing is granted or refused by it.
+pub const WRITABLE: &str = "models.main-currents.news/writable";
+
 /// Field manager of the controller's writes.
 pub const FIELD_MANAGER: &str = "model-controller";
 

@@ -43,6 +43,8 @@ reasons! {
     Starting => "",
     /// A failed download is started again.
     Retrying => "",
+    /// A pod mounts the content writable.
+    WritableMount => "remove the annotation read-only: \"false\" from the pod, unless it has to write",
     /// The claim is bound to a volume.
     ClaimBound => "",
     /// The claim has no volume yet.

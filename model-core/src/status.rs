@@ -18,6 +18,12 @@ pub const DOWNLOADED: &str = "Downloaded";
 /// Condition: the published content is the wanted one.
 pub const UP_TO_DATE: &str = "UpToDate";
 
+/// Condition: a pod may change the published content, so it may no longer be what was verified.
+///
+/// True or absent, never False: as kstatus has it for conditions that tell of something abnormal. `Ready` is not touched
+/// by it, because the pod's author asked for that mount.
+pub const CONTENT_WRITABLE: &str = "ContentWritable";
+
 /// The whole status after this decision. Equal to the recorded one, times included, where nothing changed.
 #[must_use]
 pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStatus {
@@ -40,11 +46,16 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         }
     };
     let (bound, storage_reason, storage_message) = storage(&seen.claim);
+    let writable = seen.writer.as_ref().map(|pod| {
+        let reason = Reason::WritableMount;
+        let message = format!("pod {pod} may change the content; {}", reason.advice());
+        condition(CONTENT_WRITABLE, true, (reason, &message))
+    });
     ModelStatus {
         phase: Some(decision.phase),
         pvc_name: Some(claim_name(seen.model.name)),
         progress: Some(progress(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
-        conditions: vec![
+        conditions: [
             condition(READY, decision.phase == Phase::Ready, published),
             condition(STORAGE_BOUND, bound, (storage_reason, storage_message)),
             condition(DOWNLOADED, decision.up_to_date, wanted),
@@ -53,7 +64,10 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
                 decision.up_to_date,
                 if decision.up_to_date { (Reason::UpToDate, "") } else { wanted },
             ),
-        ],
+        ]
+        .into_iter()
+        .chain(writable)
+        .collect(),
         observed_generation: Some(seen.model.generation),
         content: decision.content.clone(),
         claim_uid: decision.claim_uid.clone(),

@@ -4,7 +4,9 @@ use e2e::Error;
 use e2e::wait::Seen;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ListParams;
+use model_core::api::Model;
 use serde_json::json;
 
 use crate::scene::{Scene, digest_script, digests, files, hugging_face, parse_digests, pod, pod_spec, prefixed};
@@ -151,12 +153,35 @@ pub async fn a_writable_mount_on_request(scene: Scene) -> Result<(), Error> {
     let repository = scene.repository("tiny");
     scene.hub.repository(&repository, &files("writable"))?;
     scene.model("tiny", &hugging_face(&repository))?;
+    scene.model("other", &hugging_face(&repository))?;
     scene.ready("tiny").await?;
+    scene.ready("other").await?;
+    // The mark that the webhook sets, forged, on a pod that asks for nothing and on one that only reads.
+    for (name, annotations) in [("forged", json!({})), ("forged-reader", json!({ "inject": "tiny" }))] {
+        let mut forged = pod(name, &annotations, "sleep 3600");
+        forged["metadata"]["labels"] = json!({ "models.main-currents.news/writable": "true" });
+        scene.apply(&forged)?;
+    }
     let annotations = json!({ "inject": "tiny", "read-only": "false" });
     // Published directories are 0555: only root, who is asked nothing, adds a file.
-    let mut writer = pod("writer", &annotations, "echo note >/models/tiny/note; cat /models/tiny/note");
+    let mut writer =
+        pod("writer", &annotations, "echo note >/models/tiny/note; cat /models/tiny/note; echo done; sleep 3600");
     writer["spec"]["securityContext"] = json!({});
     scene.apply(&writer)?;
-    assert_eq!(scene.log("writer").await?, "note\n");
-    Ok(())
+    scene.find("writer", "run", |pod: &Pod| (crate::scene::phase(Some(pod))? == "Running").then_some(())).await?;
+    assert_eq!(finished_log(&scene, "writer").await?, "note\n");
+
+    let condition = scene.find("tiny", "say that it can be written to", writable).await?;
+    assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", "WritableMount"));
+    assert!(condition.message.starts_with("pod writer may change the content; "), "{}", condition.message);
+    scene.kubectl(&["wait", "--for=condition=Ready", "model/tiny", "--timeout=1s"])?;
+    let other = scene.find("other", "exist", |model: &Model| Some(model.clone())).await?;
+    assert_eq!(writable(&other), None, "the pod does not name it");
+
+    scene.kubectl(&["delete", "pod", "writer"])?;
+    scene.find("tiny", "be as before", |model: &Model| writable(model).is_none().then_some(())).await
+}
+
+fn writable(model: &Model) -> Option<Condition> {
+    model.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == "ContentWritable").cloned()
 }

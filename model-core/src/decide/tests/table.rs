@@ -85,7 +85,7 @@ fn every_phase_with_every_claim_and_job() {
                 model.status = recorded(phase, &id, &model.spec.source);
                 let persisted = Persisted::try_from(&model).unwrap();
                 let wanted_path = format!("revisions/{id}");
-                let seen = Observed { model: &persisted, wanted_path, claim: claim.clone(), job };
+                let seen = Observed { model: &persisted, wanted_path, claim: claim.clone(), job, writer: None };
                 let next = decide(&seen, Timestamp::UNIX_EPOCH);
 
                 let was_ready = phase == Some(Phase::Ready);

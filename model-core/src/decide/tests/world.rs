@@ -50,6 +50,7 @@ pub struct World {
     claim: Option<u32>,
     claim_terminating: bool,
     job: Option<Job>,
+    writer: Option<String>,
     uids: u32,
     /// Which content was downloaded in full to which claim.
     downloaded: BTreeSet<(u32, String)>,
@@ -72,6 +73,8 @@ pub enum Happening {
     ClaimDeleted,
     ClaimGone,
     SpecChanges(u8),
+    /// A pod mounts the claim writable, or the last one that did is gone.
+    Writer(Option<String>),
     TimePasses(u32),
 }
 
@@ -83,6 +86,7 @@ impl World {
             claim: None,
             claim_terminating: false,
             job: None,
+            writer: None,
             uids: 0,
             downloaded: BTreeSet::new(),
             now: Timestamp::UNIX_EPOCH,
@@ -126,7 +130,13 @@ impl World {
         let model = self.model.clone();
         let persisted = Persisted::try_from(&model).unwrap();
         let wanted_path = persisted.content_path(&self.downloader);
-        let seen = Observed { model: &persisted, wanted_path, claim: self.claim_state(), job: self.job_state() };
+        let seen = Observed {
+            model: &persisted,
+            wanted_path,
+            claim: self.claim_state(),
+            job: self.job_state(),
+            writer: self.writer.clone(),
+        };
         let decision = decide(&seen, self.now);
         for _ in 0..controllers {
             for write in decision.writes.iter().take(writes) {
@@ -189,6 +199,7 @@ impl World {
                 self.model.spec = spec(&format!("https://example.com/{number}"));
                 *self.model.metadata.generation.as_mut().unwrap() += 1;
             }
+            Happening::Writer(pod) => self.writer.clone_from(pod),
             Happening::TimePasses(minutes) => self.now += SignedDuration::from_mins((*minutes).into()),
         }
         self.check();
