@@ -67,6 +67,8 @@ reasons! {
     StorageClassNotFound => "create the storage class or name one that `kubectl get storageclass` lists",
     /// The download pod cannot be placed on a node.
     Unschedulable => "check nodeSelector, tolerations and free resources: kubectl describe pod",
+    /// The node has not mounted a volume that the download pod needs.
+    VolumeNotMounted => "create what is missing; the Events of the pod tell which it is: kubectl describe pod",
     /// The download image cannot be pulled.
     ImagePullFailed => "check the image name, the registry and imagePullSecrets",
     /// The secret or the key that the download needs is missing.

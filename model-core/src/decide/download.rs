@@ -1,15 +1,18 @@
 //! The download of content that is not published yet.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::retry::{Retry, retry};
 use super::{Step, Write, stale_job};
 use crate::api::{Content, DownloadStatus, LastFailure, Phase};
 use crate::names::job_name;
-use crate::observed::{ClaimState, JobState, Observed};
+use crate::observed::{ClaimState, JobState, Observed, Unmounted};
 use crate::reason::Reason;
 use crate::report::{Failure, Progress, Published};
+
+/// How long a node may take to mount what a pod needs. Volumes of clouds are attached in less.
+const MOUNT_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The next step towards the wanted content. The claim is ours or absent.
 pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
@@ -25,7 +28,13 @@ pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
             "removing a Job that was made for other content or another claim".to_owned(),
         )
         .writing(stale_job(seen)),
-        JobState::Running { trouble, progress } => running(seen, trouble.as_ref(), progress.as_ref(), now),
+        JobState::Running { trouble, progress, unmounted } => {
+            let step = running(seen, trouble.as_ref(), progress.as_ref(), now);
+            match unmounted {
+                Some(unmounted) if step.reason == Reason::Downloading => mounting(step, unmounted, now),
+                Some(_) | None => step,
+            }
+        }
         JobState::Succeeded { published } => succeeded(seen, published.as_ref(), now),
         JobState::Failed { failure, at } => failed(seen, failure, *at, now),
         JobState::Absent => without_job(seen, now),
@@ -63,6 +72,16 @@ fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progres
         None => (Reason::Downloading, "downloading".to_owned()),
     };
     Step { download: Some(download), ..Step::new(Phase::Downloading, reason, message) }
+}
+
+/// The node mounts what the pod needs. Worth a word only where it takes long, and then no watch tells.
+fn mounting(step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
+    let late = unmounted.since.checked_add(MOUNT_PATIENCE).unwrap_or(Timestamp::MAX);
+    if now < late {
+        return Step { look_again: Some(late), ..step };
+    }
+    let message = format!("the node has not mounted all that the download pod needs: {}", unmounted.volumes);
+    Step { reason: Reason::VolumeNotMounted, message, ..step }
 }
 
 /// Bytes never go back within one content id: a restarted loader, or a forged line, cannot make them.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::pod::{pod_outcome, pod_trouble};
+use super::pod::{pod_outcome, pod_trouble, pod_unmounted};
 use super::{ClaimState, JobState, is_ours, owner};
 use crate::labels;
 use crate::persisted::Persisted;
@@ -45,7 +45,7 @@ pub fn job_state(
         let at = failed.last_transition_time.as_ref().map_or(now, |time| time.0);
         return JobState::Failed { failure: failure(failed, pod), at };
     }
-    JobState::Running { trouble: pod.and_then(pod_trouble), progress }
+    JobState::Running { trouble: pod.and_then(pod_trouble), progress, unmounted: pod.and_then(pod_unmounted) }
 }
 
 /// The youngest of the Job's pods: its retry tells more than the pods before it.

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use claim::claim_state;
 pub use job::{job_state, newest_pod};
-pub use pod::{pod_outcome, pod_trouble};
+pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 
 use crate::persisted::Persisted;
 use crate::report::{Failure, Progress, Published};
@@ -83,6 +83,8 @@ pub enum JobState {
         trouble: Option<Failure>,
         /// The newest progress line. Absent where none was read.
         progress: Option<Progress>,
+        /// What its pod still waits for. Absent once that is mounted.
+        unmounted: Option<Unmounted>,
     },
     /// It ended well.
     Succeeded {

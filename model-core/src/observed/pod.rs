@@ -1,12 +1,50 @@
 //! The download pod as a value: what it reported, what holds it up.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, Volume};
 
 use crate::reason::Reason;
 use crate::report::{Failure, Outcome};
 
 /// Longest part of a foreign message that is repeated, in characters.
 const MAX_QUOTED: usize = 700;
+
+/// What a pod needs that its node has not mounted. The kubelet goes on trying; only Events say why it fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmounted {
+    /// When the pod was placed on its node.
+    pub since: Timestamp,
+    /// The pod's claims, `ConfigMaps` and secrets by kind and name: one of them it is.
+    pub volumes: String,
+}
+
+/// What the pod waits for before its first container can be made. `None` where it waits for nothing of the kind, or is
+/// not placed yet.
+#[must_use]
+pub fn pod_unmounted(pod: &Pod) -> Option<Unmounted> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Pending"))?;
+    let condition = |kind: &str, value: &str| {
+        let mut all = status.conditions.iter().flatten();
+        all.find(|condition| condition.type_ == kind && condition.status == value)
+    };
+    condition("PodReadyToStartContainers", "False")?;
+    let since = condition("PodScheduled", "True")?.last_transition_time.as_ref()?.0;
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes: Vec<_> = volumes.filter_map(volume_source).collect();
+    Some(Unmounted { since, volumes: volumes.join(", ") })
+}
+
+fn volume_source(volume: &Volume) -> Option<String> {
+    if let Some(claim) = &volume.persistent_volume_claim {
+        return Some(format!("claim {}", claim.claim_name));
+    }
+    if let Some(config_map) = &volume.config_map {
+        let keys: Vec<_> = config_map.items.iter().flatten().map(|item| item.key.as_str()).collect();
+        let keys = if keys.is_empty() { String::new() } else { format!(" with key {}", keys.join(", ")) };
+        return Some(format!("ConfigMap {}{keys}", config_map.name));
+    }
+    Some(format!("secret {}", volume.secret.as_ref()?.secret_name.as_ref()?))
+}
 
 /// What the loader wrote as its termination message.
 #[must_use]

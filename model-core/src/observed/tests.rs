@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use super::{ClaimState, JobState, claim_state, job_state, newest_pod, pod_trouble};
+use super::{ClaimState, JobState, claim_state, job_state, newest_pod, pod_trouble, pod_unmounted};
 use crate::api::Model;
 use crate::persisted::Persisted;
 use crate::reason::Reason;
@@ -132,7 +132,7 @@ fn a_job_counts_only_for_its_content_and_its_claim() {
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
     assert_eq!(state(&claim, &going), JobState::Terminating);
     let running = job(&model, Some(json!({"type": "Failed", "status": "False"})));
-    assert_eq!(state(&claim, &running), JobState::Running { trouble: None, progress: None });
+    assert_eq!(state(&claim, &running), JobState::Running { trouble: None, progress: None, unmounted: None });
 }
 
 #[test]
@@ -214,4 +214,42 @@ fn the_youngest_pod_of_the_job_speaks_for_it() {
     ];
     assert_eq!(newest_pod(&job, &pods).unwrap().metadata.name.as_deref(), Some("second"));
     assert!(newest_pod(&job, []).is_none());
+}
+
+#[test]
+fn a_pod_that_was_placed_and_waits_for_its_volumes_names_them() {
+    let pod = |phase: &str, scheduled: &str, mounted: &str| -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [], "volumes": [
+                {"name": "models", "persistentVolumeClaim": {"claimName": "model-llama"}},
+                {"name": "home", "emptyDir": {}},
+                {"name": "ca", "configMap": {"name": "company-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"name": "all", "configMap": {"name": "settings"}},
+                {"name": "key", "secret": {"secretName": "key"}},
+            ]},
+            "status": {"phase": phase, "conditions": [
+                {"type": "PodReadyToStartContainers", "status": mounted},
+                {"type": "PodScheduled", "status": scheduled, "lastTransitionTime": "2026-01-01T00:00:00Z"},
+            ]},
+        }))
+        .unwrap()
+    };
+    let found = pod_unmounted(&pod("Pending", "True", "False")).unwrap();
+    assert_eq!(found.since, "2026-01-01T00:00:00Z".parse().unwrap());
+    assert_eq!(
+        found.volumes,
+        "claim model-llama, ConfigMap company-ca with key ca.crt, ConfigMap settings, secret key"
+    );
+    // The condition also turns false when a pod has ended.
+    for (phase, scheduled, mounted) in [
+        ("Pending", "True", "True"),
+        ("Pending", "False", "False"),
+        ("Running", "True", "False"),
+        ("Failed", "True", "False"),
+        ("Succeeded", "True", "False"),
+    ] {
+        assert_eq!(pod_unmounted(&pod(phase, scheduled, mounted)), None, "{phase} {scheduled} {mounted}");
+    }
+    assert_eq!(pod_unmounted(&Pod::default()), None);
 }

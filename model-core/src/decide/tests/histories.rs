@@ -1,11 +1,15 @@
 //! Whole histories: whatever happened, and wherever the controller died, a kind world ends well.
 
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::world::{Happening, World};
+use super::world::{Happening, World, model};
 use crate::api::Phase;
-use crate::persisted::Downloader;
+use crate::decide::decide;
+use crate::observed::{ClaimState, JobState, Observed, Unmounted};
+use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
+use crate::report::Failure;
 
 /// A failure that only a person can mend waits for one, so a kind world includes that person deleting the Job, or the
 /// day passing.
@@ -133,6 +137,29 @@ fn a_pod_that_may_write_shows_as_a_condition_and_changes_nothing_else() {
     world.happens(&Happening::Writer(None));
     world.look(usize::MAX);
     assert_eq!(world.model.status, without);
+}
+
+#[test]
+fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
+    let model = model("https://example.com/0");
+    let persisted = Persisted::try_from(&model).unwrap();
+    let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+    let unmounted = Some(Unmounted { since: at(0), volumes: "ConfigMap company-ca".into() });
+    let seen = |trouble: Option<Failure>| Observed {
+        model: &persisted,
+        wanted_path: String::new(),
+        claim: ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None },
+        job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone() },
+        writer: None,
+    };
+    let soon = decide(&seen(None), at(29));
+    assert_eq!((soon.reason, soon.look_again), (Reason::Downloading, Some(at(30))));
+    let late = decide(&seen(None), at(30));
+    assert_eq!((late.reason, late.look_again, late.phase), (Reason::VolumeNotMounted, None, Phase::Downloading));
+    assert!(late.message.ends_with(": ConfigMap company-ca"), "{}", late.message);
+    // What is known better is said instead.
+    let evicted = Failure { reason: Reason::Evicted, message: String::new() };
+    assert_eq!(decide(&seen(Some(evicted)), at(30)).reason, Reason::Evicted);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn jobs() -> [(&'static str, JobState); 7] {
         ("terminating", JobState::Terminating),
         ("foreign", JobState::Foreign { owner: "nobody".into() }),
         ("stale", JobState::Stale { uid: "stale".into() }),
-        ("running", JobState::Running { trouble: None, progress: None }),
+        ("running", JobState::Running { trouble: None, progress: None, unmounted: None }),
         ("succeeded", JobState::Succeeded { published: Some(Published::default()) }),
         ("failed", JobState::Failed { failure, at: Timestamp::UNIX_EPOCH }),
     ]

@@ -114,7 +114,7 @@ impl World {
             return JobState::Stale { uid: job.uid.to_string() };
         }
         match &job.ended {
-            None => JobState::Running { trouble: None, progress: None },
+            None => JobState::Running { trouble: None, progress: None, unmounted: None },
             Some(Ok(())) => JobState::Succeeded { published: Some(Published::default()) },
             Some(Err((failure, at))) => JobState::Failed { failure: failure.clone(), at: *at },
         }
