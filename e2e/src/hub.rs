@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use model_webhook::certificates::{self, Certificates};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use test_hub::{Rule, Stats};
@@ -17,6 +18,9 @@ pub const NAMESPACE: &str = "model-hub";
 /// `HF_ENDPOINT` for pods, and the base of `/files` and `/private`.
 pub const URL: &str = "http://hub.model-hub.svc:8080";
 
+/// The same over TLS, for those who trust [`Hub::authority`]. A hub with its content in its image has no TLS.
+pub const TLS_URL: &str = "https://hub.model-hub.svc:8443";
+
 /// `endpoint` of an S3 source for pods.
 pub const S3_URL: &str = "http://hub.model-hub.svc:9000";
 
@@ -25,6 +29,12 @@ pub const TOKEN: &str = "hf_test_token";
 
 /// Access key and secret key of every bucket.
 pub const S3_KEYS: (&str, &str) = ("test-access-key", "test-secret-key");
+
+/// The DNS name in [`URL`].
+const HOST: &str = "hub.model-hub.svc";
+
+/// Where certificate and key lie, beside what is served.
+const TLS_DIR: &str = "tls";
 
 /// Files of a model: path below the model's directory, and content.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -51,7 +61,24 @@ impl Hub {
             let path = self.root.join(folder);
             std::fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
         }
+        let certificates = Certificates::generate(&[HOST.to_owned()]).map_err(Error::certificates)?;
+        for (name, pem) in [
+            (certificates::CA_FILE, certificates.ca),
+            (certificates::CERTIFICATE_FILE, certificates.certificate),
+            (certificates::KEY_FILE, certificates.key),
+        ] {
+            self.file(&format!("{TLS_DIR}/{name}"), pem.as_bytes())?;
+        }
         roll_out(cluster, image, Some(&self.root))
+    }
+
+    /// The authority that signed the hub's certificate, PEM. Nobody trusts it by itself.
+    ///
+    /// # Errors
+    /// When the hub was not deployed, or the file cannot be read.
+    pub fn authority(&self) -> Result<String, Error> {
+        let path = self.root.join(TLS_DIR).join(certificates::CA_FILE);
+        std::fs::read_to_string(&path).map_err(Error::file("read", &path))
     }
 
     /// The directory that it serves: `hf/ORG/NAME/…`, `s3/BUCKET/…`, `files/…`, `private/…`.
@@ -183,7 +210,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-const PORTS: [(&str, u16); 4] = [("http", 8080), ("cdn", 8081), ("admin", 8082), ("s3", 9000)];
+const PORTS: [(&str, u16); 6] =
+    [("http", 8080), ("cdn", 8081), ("admin", 8082), ("s3", 9000), ("https", 8443), ("cdn-https", 8444)];
 
 fn objects(image: &str, root: Option<&Path>) -> [Value; 3] {
     let labels = json!({ "app.kubernetes.io/name": "test-hub" });
@@ -196,9 +224,16 @@ fn objects(image: &str, root: Option<&Path>) -> [Value; 3] {
     });
     let mounts = root.map(|_| json!([{ "name": "content", "mountPath": "/srv/hub" }]));
     let volumes = root.map(|root| json!([{ "name": "content", "hostPath": { "path": root, "type": "Directory" } }]));
+    let tls = |file: &str| format!("/srv/hub/{TLS_DIR}/{file}");
+    let with_tls = root.map(|_| {
+        let (certificate, key) = (tls(certificates::CERTIFICATE_FILE), tls(certificates::KEY_FILE));
+        ["--tls".to_owned(), format!("--tls-cert={certificate}"), format!("--tls-key={key}")]
+    });
+    let args: Vec<_> =
+        ["serve", "--root=/srv/hub"].map(str::to_owned).into_iter().chain(with_tls.into_iter().flatten()).collect();
     let container = json!({
         "name": "hub", "image": image, "imagePullPolicy": "IfNotPresent",
-        "args": ["serve", "--root=/srv/hub"],
+        "args": args,
         "readinessProbe": { "httpGet": { "path": "/healthz", "port": 8082 }, "periodSeconds": 1 },
         "volumeMounts": mounts,
     });

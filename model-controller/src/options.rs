@@ -21,6 +21,10 @@ pub struct Options {
     /// the environment one a line.
     #[arg(long, env = "MODEL_CONTROLLER_DOWNLOAD_ENV", value_parser = variable, value_delimiter = '\n')]
     pub download_env: Vec<(String, String)>,
+    /// `ConfigMap` in each Model's namespace whose key `ca.crt` holds certificate authorities, PEM, that downloads trust
+    /// beside the public ones. A download waits until it is there. With --loader-image only.
+    #[arg(long, env = "MODEL_CONTROLLER_DOWNLOAD_CA_CONFIG_MAP", value_name = "NAME")]
+    pub download_ca_config_map: Option<String>,
 }
 
 impl Options {
@@ -29,7 +33,8 @@ impl Options {
     pub fn download_settings(&self) -> DownloadSettings {
         let image = self.loader_image.clone();
         let downloader = image.map_or(Downloader::Stock, |image| Downloader::Loader { image });
-        DownloadSettings { downloader, env: self.download_env.iter().cloned().collect() }
+        let env = self.download_env.iter().cloned().collect();
+        DownloadSettings { downloader, env, ca_config_map: self.download_ca_config_map.clone() }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words.
 
+mod authority;
 mod children;
 mod denials;
 mod failures;
@@ -97,6 +98,7 @@ fn side_by_side() -> Vec<Scenario> {
 fn alone() -> Vec<Scenario> {
     vec![
         scenario("no_default_storage_class", failures::no_default_storage_class),
+        scenario("private_authority", authority::downloads_from_a_hub_that_only_a_private_authority_vouches_for),
         scenario("controller_restarts", progress::the_controller_restarts_in_the_middle_of_a_download),
         scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),

@@ -1,19 +1,19 @@
 //! The download container with our loader.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::batch::v1::{
     PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
 };
-use k8s_openapi::api::core::v1::{Container, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, Container, KeyToPath, ResourceRequirements, Volume, VolumeMount,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model_core::api::Source;
 use model_core::names::revision_path;
 use model_core::persisted::Persisted;
 
 use super::environment::Environment;
-use super::{CONTAINER, MODELS_DIR, Mode, claim_mount, security};
+use super::{CA_KEY, CONTAINER, DownloadSettings, MODELS_DIR, Mode, claim_mount, security};
 use crate::expansion::literal;
 
 /// Where the loader leaves its outcome, and Kubernetes reads it.
@@ -22,12 +22,21 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Exit codes of the loader that no retry of the same Job can change: failed for good, wrong use.
 const PERMANENT_EXIT_CODES: [i32; 2] = [2, 64];
 
-pub(super) fn mode(model: &Persisted, image: &str, settings: &BTreeMap<String, String>) -> Mode {
-    let mut environment = Environment::new(settings);
+/// Where the operator's certificate authorities are mounted.
+const CA_DIR: &str = "/etc/model-loader/ca";
+const CA_VOLUME: &str = "ca";
+
+pub(super) fn mode(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
+    let mut environment = Environment::new(&settings.env);
+    let authorities = settings.ca_config_map.as_deref().map(authorities);
+    if authorities.is_some() {
+        environment.set("SSL_CERT_FILE", &format!("{CA_DIR}/{CA_KEY}"));
+    }
     if let Source::S3(source) = &model.spec.source {
         environment.set_s3(source);
     }
     environment.set_credentials(model);
+    let (volumes, mounts): (Vec<_>, Vec<_>) = authorities.into_iter().unzip();
     let container = Container {
         name: CONTAINER.to_owned(),
         image: Some(image.to_owned()),
@@ -38,10 +47,31 @@ pub(super) fn mode(model: &Persisted, image: &str, settings: &BTreeMap<String, S
         security_context: Some(security::container()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(vec![claim_mount()]),
+        volume_mounts: Some(std::iter::once(claim_mount()).chain(mounts).collect()),
         ..Container::default()
     };
-    Mode { container, volumes: vec![], pod_failure_policy: Some(failure_policy()) }
+    Mode { container, volumes, pod_failure_policy: Some(failure_policy()) }
+}
+
+/// The volume of a `ConfigMap`'s authorities, and its mount.
+///
+/// Not optional: with the file missing the loader would fail for good, and with the public authorities alone it would
+/// fail in a way that does not tell why. So the kubelet waits for the `ConfigMap`, and the Model names it after a while.
+fn authorities(config_map: &str) -> (Volume, VolumeMount) {
+    let key = KeyToPath { key: CA_KEY.to_owned(), path: CA_KEY.to_owned(), ..KeyToPath::default() };
+    let source = ConfigMapVolumeSource {
+        name: config_map.to_owned(),
+        items: Some(vec![key]),
+        ..ConfigMapVolumeSource::default()
+    };
+    let volume = Volume { name: CA_VOLUME.to_owned(), config_map: Some(source), ..Volume::default() };
+    let mount = VolumeMount {
+        name: CA_VOLUME.to_owned(),
+        mount_path: CA_DIR.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    (volume, mount)
 }
 
 /// Every value stands behind the `=` of its flag, so that none can be read as a flag itself.

@@ -36,6 +36,9 @@ pub use model_core::decide::JOB_TTL_SECONDS as TTL_SECONDS;
 /// Name of the claim's volume in the download pod.
 const VOLUME: &str = "models";
 
+/// Key of [`DownloadSettings::ca_config_map`].
+pub const CA_KEY: &str = "ca.crt";
+
 /// What the operator sets for every download, whatever the Model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DownloadSettings {
@@ -44,6 +47,9 @@ pub struct DownloadSettings {
     /// Environment of every download container by name: the hub's address, proxies, a package index. A variable that
     /// a Model's own spec sets wins.
     pub env: BTreeMap<String, String>,
+    /// `ConfigMap` in each Model's namespace whose key [`CA_KEY`] holds certificate authorities, PEM, that the loader
+    /// trusts beside the public ones. Where it is missing the download waits for it. Stock images do not get it.
+    pub ca_config_map: Option<String>,
 }
 
 /// The parts in which the two modes differ.
@@ -61,7 +67,7 @@ struct Mode {
 pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &str) -> Job {
     let mode = match &settings.downloader {
         Downloader::Stock => stock::mode(model, &settings.env),
-        Downloader::Loader { image } => loader::mode(model, image, &settings.env),
+        Downloader::Loader { image } => loader::mode(model, image, settings),
     };
     let template = model.spec.job_template.clone().unwrap_or_default();
     let labels: BTreeMap<_, _> = template.labels.iter().map(owned).chain(child_labels(model)).collect();

@@ -63,7 +63,7 @@ pub fn stock() -> DownloadSettings {
 
 pub fn loader() -> DownloadSettings {
     let image = "registry.example.com/model-loader:v0.1.0".into();
-    DownloadSettings { downloader: Downloader::Loader { image }, env: [].into() }
+    DownloadSettings { downloader: Downloader::Loader { image }, ..DownloadSettings::default() }
 }
 
 /// A Job template with every field set; its labels and annotations try to replace the operator's.

@@ -53,3 +53,23 @@ fn the_job_with_every_field_and_operator_environment() {
         insta::assert_yaml_snapshot!(format!("job_every_field_{mode}"), job);
     }
 }
+
+#[test]
+fn the_job_with_certificate_authorities_of_the_operator() {
+    let model = model("llama-3-8b", hugging_face());
+    let env = [("SSL_CERT_FILE".to_owned(), "/of/another/image".to_owned())];
+    let with_authorities = |settings: DownloadSettings| DownloadSettings {
+        env: env.clone().into(),
+        ca_config_map: Some("company-ca".into()),
+        ..settings
+    };
+    let job = download_job(&persisted(&model), &with_authorities(loader()), CLAIM_UID);
+    insta::assert_yaml_snapshot!("job_authorities_loader", job);
+
+    // The specification's Jobs stay as specified.
+    let without = DownloadSettings { env: env.clone().into(), ..stock() };
+    assert_eq!(
+        download_job(&persisted(&model), &with_authorities(stock()), CLAIM_UID),
+        download_job(&persisted(&model), &without, CLAIM_UID)
+    );
+}
