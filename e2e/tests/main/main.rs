@@ -6,6 +6,7 @@ mod authority;
 mod children;
 mod denials;
 mod failures;
+mod memory;
 mod pods;
 mod progress;
 mod rbac;
@@ -61,6 +62,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("a_deployment_waits_for_its_model", denials::a_deployment_waits_for_its_model),
         scenario("new_version_beside_the_old_one", updates::a_new_version_downloads_beside_the_old_one),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
+        scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),
         scenario("real_model", sources::real_model),
         scenario("hugging_face", sources::hugging_face_repository),
         scenario("chosen_files", sources::chosen_files_of_a_repository),
