@@ -1,8 +1,9 @@
-//! Files to serve: small made-up models, and a real one from a package registry.
+//! Files to serve: small made-up models, and a real one from a package registry. Real clients and servers to test with.
 
 mod clients;
 mod made_up;
 mod minilm;
+mod programs;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::Command;
 pub use clients::python_clients;
 pub use made_up::{made_up, random_file, random_safetensors};
 pub use minilm::{MINILM, minilm, minilm_folder};
+pub use programs::GoProgram;
 
 use crate::Error;
 

@@ -110,6 +110,12 @@ impl Hub {
         self.plain_url(self.plain.s3)
     }
 
+    /// Where a web identity token gives the keys of a session (`AWS_ENDPOINT_URL_STS`).
+    #[must_use]
+    pub fn sts_url(&self) -> String {
+        format!("{}/sts", self.s3_url())
+    }
+
     /// Base URL of the admin port.
     #[must_use]
     pub fn admin_url(&self) -> String {

@@ -3,6 +3,8 @@
 //! Reading objects is done here: `s3s-fs` 0.14 digests the whole object at every read, sends it in
 //! pages of 4 KiB and ignores `If-Match`, all of which large models would feel.
 
+mod sts;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::error_handling::HandleError;
 use axum::http::StatusCode;
+use axum::routing::post;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
@@ -29,6 +32,9 @@ use s3s_fs::FileSystem;
 use crate::repository::inside;
 use crate::serve::contents;
 use crate::{Error, HubConfig};
+use sts::Session;
+
+pub use sts::WEB_IDENTITY_TOKEN;
 
 /// The endpoint over the folder of buckets, or one without buckets if there is no such folder.
 pub(crate) fn router(config: &HubConfig) -> Result<Router, Error> {
@@ -38,26 +44,34 @@ pub(crate) fn router(config: &HubConfig) -> Result<Router, Error> {
     }
     let files =
         FileSystem::new(&root).map_err(|error| Error::S3 { path: root.clone(), reason: format!("{error:?}") })?;
+    let session = Session { access: format!("{}-session", config.access_key), secret: config.secret_key.clone() };
     let mut builder = S3ServiceBuilder::new(Buckets { files, root, known: Mutex::default() });
-    builder.set_auth(OneKey { access: config.access_key.clone(), secret: config.secret_key.clone() });
+    let (access, secret) = (config.access_key.clone(), config.secret_key.clone());
+    builder.set_auth(Keys { access, secret, session: session.clone() });
     let failed = async |error: HttpError| {
         tracing::warn!(?error, "s3 request failed");
         StatusCode::INTERNAL_SERVER_ERROR
     };
-    Ok(Router::new().fallback_service(HandleError::new(builder.build(), failed)))
+    let files = Router::new().fallback_service(HandleError::new(builder.build(), failed));
+    Ok(files.route(sts::PATH, post(sts::assume_role).with_state(session)))
 }
 
-/// The only key pair. Other keys are refused with the code that S3 itself uses.
-struct OneKey {
+/// The configured key pair and that of the session that STS gives. Other keys are refused with the code that S3 itself
+/// uses.
+struct Keys {
     access: String,
     secret: String,
+    session: Session,
 }
 
 #[async_trait]
-impl S3Auth for OneKey {
+impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         if access_key == self.access {
             return Ok(SecretKey::from(self.secret.clone()));
+        }
+        if access_key == self.session.access {
+            return Ok(SecretKey::from(self.session.secret.clone()));
         }
         Err(s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records."))
     }
@@ -77,7 +91,12 @@ impl Buckets {
 
     /// What there is to say of an object. Its digest is computed once for each version.
     async fn described(&self, bucket: &str, key: &str) -> S3Result<HeadObjectOutput> {
-        let stamp = stamp(&self.path(bucket, key)?);
+        let path = self.path(bucket, key)?;
+        if path.is_dir() {
+            // `s3s-fs` calls a folder an object and fails to read it.
+            return Err(s3_error!(NoSuchKey));
+        }
+        let stamp = stamp(&path);
         let known = stamp.as_ref().and_then(|stamp| self.lock().get(stamp).cloned());
         if let Some(known) = known {
             return Ok(known);
