@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use model_core::reason::Reason;
 use url::Url;
 
-use crate::Error;
+use crate::{Error, source::without_secrets};
 
 /// Endpoints and credentials, usually read from the environment of the process.
 ///
@@ -21,6 +21,13 @@ pub struct Access {
     pub aws: BTreeMap<String, String>,
     /// Credentials for `http://` and `https://` sources.
     pub url: Option<UrlCredentials>,
+    /// Root of the registry for `ollama://` sources that name no host. `https://registry.ollama.ai` where nothing else is
+    /// said.
+    pub ollama_registry: Url,
+    /// Credentials for the registry of an `oci://` or `ollama://` source. They go before those of `docker_config`.
+    pub registry: Option<RegistryCredentials>,
+    /// Docker's `config.json`, with credentials by registry. The file may be absent. Its credential helpers are not run.
+    pub docker_config: Option<PathBuf>,
     /// File of further certificate authorities in PEM form, trusted beside the public ones that are compiled in.
     pub extra_ca: Option<PathBuf>,
 }
@@ -39,32 +46,61 @@ pub enum UrlCredentials {
     },
 }
 
+/// What a registry asks for.
+#[derive(Clone)]
+pub struct RegistryCredentials {
+    /// The user.
+    pub username: String,
+    /// Its password, or a token that the registry takes in its place.
+    pub password: String,
+}
+
 impl Default for Access {
-    /// The public hub, public certificate authorities and no credentials.
+    /// The public hub and registry, public certificate authorities and no credentials.
     fn default() -> Self {
-        let hf_endpoint = Url::parse("https://huggingface.co").expect("a constant URL");
-        Self { hf_endpoint, hf_token: None, aws: BTreeMap::new(), url: None, extra_ca: None }
+        let constant = |url| Url::parse(url).expect("a constant URL");
+        Self {
+            hf_endpoint: constant("https://huggingface.co"),
+            hf_token: None,
+            aws: BTreeMap::new(),
+            url: None,
+            ollama_registry: constant("https://registry.ollama.ai"),
+            registry: None,
+            docker_config: None,
+            extra_ca: None,
+        }
     }
 }
 
 impl Access {
-    /// Reads `HF_ENDPOINT`, `HF_TOKEN`, `AWS_…`, `TOKEN`, `USERNAME` with `PASSWORD`, and `SSL_CERT_FILE`.
+    /// Reads `HF_ENDPOINT`, `HF_TOKEN`, `AWS_…`, `TOKEN`, `USERNAME` with `PASSWORD`, `OLLAMA_REGISTRY`, `OCI_USERNAME`
+    /// with `OCI_PASSWORD`, `REGISTRY_AUTH_FILE` (a file in the form of Docker's `config.json`), `DOCKER_CONFIG` (the
+    /// directory of that file) and `SSL_CERT_FILE`.
     ///
     /// Empty values count as absent. `USERNAME` alone, which many shells set, is not used.
     ///
     /// # Errors
-    /// [`Reason::WrongUse`] where `HF_ENDPOINT` is no `http` or `https` URL.
+    /// [`Reason::WrongUse`] where `HF_ENDPOINT` or `OLLAMA_REGISTRY` is no `http` or `https` URL.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         // Secrets made from files often end in a line break, which no header can carry.
         let trimmed = vars.into_iter().map(|(name, value)| (name, value.trim_end_matches(['\r', '\n']).to_owned()));
         let mut vars: BTreeMap<_, _> = trimmed.filter(|(_, value)| !value.is_empty()).collect();
         let mut access = Self::default();
         if let Some(text) = vars.remove("HF_ENDPOINT") {
-            access.hf_endpoint = Url::parse(&text)
-                .ok()
-                .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
-                .ok_or_else(|| Error::new(Reason::WrongUse, "HF_ENDPOINT is not an http:// or https:// URL"))?;
+            access.hf_endpoint = root("HF_ENDPOINT", &text)?;
         }
+        if let Some(text) = vars.remove("OLLAMA_REGISTRY") {
+            access.ollama_registry = root("OLLAMA_REGISTRY", &text)?;
+        }
+        let registry = (vars.remove("OCI_USERNAME"), vars.remove("OCI_PASSWORD"));
+        if let (Some(username), Some(password)) = registry {
+            access.registry = Some(RegistryCredentials { username, password });
+        }
+        let docker_config = |dir| PathBuf::from(dir).join("config.json");
+        access.docker_config = vars
+            .remove("REGISTRY_AUTH_FILE")
+            .map(PathBuf::from)
+            .or_else(|| vars.remove("DOCKER_CONFIG").map(docker_config));
         access.hf_token = vars.remove("HF_TOKEN");
         access.extra_ca = vars.remove("SSL_CERT_FILE").map(PathBuf::from);
         access.url = match (vars.remove("TOKEN"), vars.remove("USERNAME"), vars.remove("PASSWORD")) {
@@ -88,11 +124,21 @@ impl Access {
     }
 }
 
+/// The URL that all of a server's addresses begin with.
+fn root(variable: &str, text: &str) -> Result<Url, Error> {
+    let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.host().is_some();
+    Url::parse(text)
+        .ok()
+        .filter(usable)
+        .ok_or_else(|| Error::new(Reason::WrongUse, format!("{variable} is not an http:// or https:// URL")))
+}
+
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let endpoint = crate::source::without_secrets(&self.hf_endpoint);
         f.debug_struct("Access")
-            .field("hf_endpoint", &endpoint)
+            .field("hf_endpoint", &without_secrets(&self.hf_endpoint))
+            .field("ollama_registry", &without_secrets(&self.ollama_registry))
+            .field("docker_config", &self.docker_config)
             .field("extra_ca", &self.extra_ca)
             .finish_non_exhaustive()
     }
@@ -115,6 +161,10 @@ mod tests {
             ("AWS_PROFILE", ""),
             ("USERNAME", "u"),
             ("PASSWORD", "p"),
+            ("OLLAMA_REGISTRY", "http://mirror:5000"),
+            ("OCI_USERNAME", "oci"),
+            ("OCI_PASSWORD", "s3cr3t\n"),
+            ("DOCKER_CONFIG", "/docker"),
             ("SSL_CERT_FILE", "/ca.pem"),
             ("PATH", "/bin"),
         ])
@@ -124,12 +174,22 @@ mod tests {
         assert_eq!(read.aws.keys().collect::<Vec<_>>(), ["AWS_REGION"]);
         assert!(matches!(read.url, Some(UrlCredentials::Basic { .. })));
         assert_eq!(read.extra_ca, Some(PathBuf::from("/ca.pem")));
-        assert!(!format!("{read:?}").contains("hf_x"));
+        assert_eq!(read.ollama_registry.as_str(), "http://mirror:5000/");
+        assert_eq!(read.registry.as_ref().unwrap().password, "s3cr3t");
+        assert_eq!(read.docker_config, Some(PathBuf::from("/docker/config.json")));
+        for secret in ["hf_x", "s3cr3t"] {
+            assert!(!format!("{read:?}").contains(secret));
+        }
+        let both = access(&[("REGISTRY_AUTH_FILE", "/auth"), ("DOCKER_CONFIG", "/docker")]).unwrap();
+        assert_eq!(both.docker_config, Some(PathBuf::from("/auth")));
+        assert!(access(&[("OCI_USERNAME", "me")]).unwrap().registry.is_none());
         assert!(access(&[("USERNAME", "me")]).unwrap().url.is_none());
         assert!(matches!(
             access(&[("TOKEN", "t"), ("USERNAME", "u"), ("PASSWORD", "p")]).unwrap().url,
             Some(UrlCredentials::Bearer(_))
         ));
-        assert_eq!(access(&[("HF_ENDPOINT", "hub.local")]).unwrap_err().reason(), Reason::WrongUse);
+        for wrong in [("HF_ENDPOINT", "hub.local"), ("OLLAMA_REGISTRY", "mirror:5000")] {
+            assert_eq!(access(&[wrong]).unwrap_err().reason(), Reason::WrongUse);
+        }
     }
 }

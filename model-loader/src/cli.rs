@@ -72,10 +72,15 @@ pub struct Pull {
 /// Where from.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// `hf://ORG/REPO[@REV]`, `s3://BUCKET/KEY` (an object, or all below), or an http:// or https:// URL.
+    /// `hf://ORG/REPO[@REV]`, `s3://BUCKET/KEY` (an object, or all below), `ollama://NAME[:TAG]`,
+    /// `oci://HOST/REPOSITORY[:TAG|@sha256:…]`, or an http:// or https:// URL.
+    ///
+    /// Registries on this machine, and those written `oci+http://`, are spoken to without TLS.
     ///
     /// Credentials and endpoints come from the environment: `HF_TOKEN`, `HF_ENDPOINT`; `AWS_ACCESS_KEY_ID`,
-    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`; for URLs `TOKEN`, or `USERNAME` with
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`,
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN` and `AWS_ENDPOINT_URL_STS`; for registries `OCI_USERNAME` with
+    /// `OCI_PASSWORD`, else `REGISTRY_AUTH_FILE` or `DOCKER_CONFIG`, and `OLLAMA_REGISTRY`; for URLs `TOKEN`, or `USERNAME` with
     /// `PASSWORD`; proxies from the usual variables, further certificate authorities from the file `SSL_CERT_FILE`.
     #[arg(long, env = "MODEL_LOADER_SOURCE", hide_env_values = true)]
     source: String,

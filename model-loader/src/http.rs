@@ -71,8 +71,7 @@ impl Http {
         dialect: Dialect,
         what: &str,
     ) -> Result<Response, Trouble> {
-        let sent = tokio::time::timeout(self.stall_timeout, request.send()).await;
-        let mut response = sent.map_err(|_| self.stalled(what))?.map_err(|error| broken(error, what))?;
+        let mut response = self.answer(request, what).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -85,6 +84,12 @@ impl Http {
         }
         let body = String::from_utf8_lossy(&body);
         Err(refusal::refusal(dialect, status, response.headers(), &body, what))
+    }
+
+    /// Sends a request once and gives back any answer, also one of refusal.
+    pub(crate) async fn answer(&self, request: RequestBuilder, what: &str) -> Result<Response, Trouble> {
+        let sent = tokio::time::timeout(self.stall_timeout, request.send()).await;
+        sent.map_err(|_| self.stalled(what))?.map_err(|error| broken(error, what))
     }
 
     /// The next bytes of a body, `None` at its end.

@@ -47,7 +47,7 @@ mod source;
 mod space;
 mod verify;
 
-pub use access::{Access, UrlCredentials};
+pub use access::{Access, RegistryCredentials, UrlCredentials};
 pub use error::Error;
 pub use http::RetryPolicy;
 pub use plan::{Plan, PlannedFile, Wanted};

@@ -3,6 +3,9 @@
 //! Resolves the revision, lists the files with size and digest, applies the patterns, checks the names. Writes nothing.
 
 mod hugging_face;
+mod oci;
+mod ollama;
+mod registry;
 mod s3;
 mod url;
 
@@ -18,6 +21,11 @@ use crate::{
     http::{Dialect, Http},
     name::{self, FileName},
 };
+
+use registry::{Address, Registry};
+
+/// More bytes than any file system holds.
+const MAX_TOTAL: u64 = i64::MAX as u64;
 
 /// What a user asked for.
 #[derive(Clone, Debug)]
@@ -46,7 +54,8 @@ impl Wanted {
 pub struct Plan {
     /// The source, without secrets.
     pub source: String,
-    /// Commit of the repository, or `ETag` of a single object or file. Absent where the source has no such thing.
+    /// Commit of the repository, digest of a registry's manifest, or `ETag` of a single object or file. Absent where the
+    /// source has no such thing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_revision: Option<String>,
     /// The files, sorted by path.
@@ -81,6 +90,7 @@ impl Plan {
 /// The source as the fetch step talks to it.
 pub(crate) enum Remote {
     Hub(hugging_face::Hub),
+    Registry(Box<Registry>),
     S3(s3::Bucket),
     Url(url::Page),
 }
@@ -90,6 +100,7 @@ impl Remote {
     pub(crate) async fn get(&self, http: &Http, file: &PlannedFile) -> Result<RequestBuilder, Error> {
         match self {
             Self::Hub(hub) => Ok(hub.get(http, &file.path)),
+            Self::Registry(registry) => registry.get(http, file).await,
             Self::S3(bucket) => bucket.get(http, &file.path).await,
             Self::Url(page) => Ok(page.get(http)),
         }
@@ -108,7 +119,7 @@ impl Remote {
         match self {
             Self::Hub(hub) => hub.dialect(),
             Self::S3(_) => Dialect::S3,
-            Self::Url(_) => Dialect::Plain,
+            Self::Registry(_) | Self::Url(_) => Dialect::Plain,
         }
     }
 
@@ -116,7 +127,7 @@ impl Remote {
     pub(crate) fn promised(&self, file: &PlannedFile, headers: &HeaderMap) -> Option<Digest> {
         match self {
             Self::S3(_) => s3::promised(file, headers),
-            Self::Hub(_) | Self::Url(_) => file.digest.clone(),
+            Self::Hub(_) | Self::Registry(_) | Self::Url(_) => file.digest.clone(),
         }
     }
 }
@@ -131,6 +142,18 @@ pub(crate) async fn plan(wanted: &Wanted, access: &Access, http: &Http) -> Resul
             let hub = hugging_face::Hub::resolve(repo, revision, access, http).await?;
             let files = hub.list(http).await?;
             (Some(hub.commit().to_owned()), files, Remote::Hub(hub))
+        }
+        Source::Ollama { registry, repository, reference } => {
+            let shown = wanted.source.to_string();
+            let address = Address::ollama(registry.as_deref(), repository, reference, access, &shown)?;
+            let (registry, digest, manifest) = Registry::resolve(address, access, http).await?;
+            (Some(digest.to_string()), ollama::files(&manifest, &shown)?, Remote::Registry(registry.into()))
+        }
+        Source::Oci { registry, repository, reference, plain_http } => {
+            let shown = wanted.source.to_string();
+            let address = Address::oci(registry, repository, reference, *plain_http, &shown)?;
+            let (registry, digest, manifest) = Registry::resolve(address, access, http).await?;
+            (Some(digest.to_string()), oci::files(&manifest, &shown)?, Remote::Registry(registry.into()))
         }
         Source::S3 { bucket, key } => {
             let (bucket, files) = s3::Bucket::list(bucket, key, access, http).await?;
@@ -157,6 +180,13 @@ fn select(mut files: Vec<PlannedFile>, wanted: &Wanted) -> Result<Vec<PlannedFil
         return Err(Error::new(Reason::SourceNotFound, message));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    // Sums of sizes are computed in many places.
+    let total = files.iter().try_fold(0, |sum: u64, file| sum.checked_add(file.size.unwrap_or(0)));
+    if total.is_none_or(|total| total > MAX_TOTAL) {
+        let message =
+            format!("{}: the sizes of its files cannot be true: they add up to over 2^63 bytes", wanted.source);
+        return Err(Error::new(Reason::SourceInvalid, message));
+    }
     name::check_together(files.iter().map(|file| &file.path))?;
     match (&wanted.sha256, &mut *files) {
         (None, _) => {}
@@ -220,6 +250,16 @@ mod tests {
         );
         assert_eq!(select(two(), &wanted(&["c"], None)).unwrap_err().reason(), Reason::SourceNotFound);
         assert_eq!(select(two(), &wanted(&[], None)).unwrap(), [file("a", None), file("b", None)]);
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_true_are_refused() {
+        let sized = |path, size| PlannedFile { size: Some(size), ..file(path, None) };
+        for sizes in [[u64::MAX, 1], [1 << 62, 1 << 62], [u64::MAX, u64::MAX]] {
+            let files = vec![sized("a", sizes[0]), sized("b", sizes[1])];
+            let error = select(files, &wanted(&[], None)).unwrap_err();
+            assert_eq!(error.reason(), Reason::SourceInvalid, "{sizes:?}");
+        }
     }
 
     #[test]

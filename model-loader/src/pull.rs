@@ -124,7 +124,8 @@ fn fingerprint(wanted: &Wanted, access: &Access) -> String {
     let source = match &wanted.source {
         Source::Url(url) => url.to_string(),
         Source::HuggingFace { .. } => format!("{} {}", access.hf_endpoint, wanted.source),
-        source @ Source::S3 { .. } => source.to_string(),
+        Source::Ollama { registry: None, .. } => format!("{} {}", access.ollama_registry, wanted.source),
+        source @ (Source::S3 { .. } | Source::Ollama { .. } | Source::Oci { .. }) => source.to_string(),
     };
     let sha256 = wanted.sha256.as_ref().map(ToString::to_string);
     let all = serde_json::json!([source, wanted.include, wanted.exclude, sha256]).to_string();

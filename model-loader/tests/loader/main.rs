@@ -12,6 +12,8 @@ mod proxy;
 mod publishing;
 mod ranges;
 mod readers;
+mod registries;
+mod servers;
 mod sources;
 mod terminal;
 mod volumes;
