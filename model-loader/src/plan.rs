@@ -106,12 +106,13 @@ impl Remote {
         }
     }
 
-    /// The digest to verify a large file against, asked for before its parts are.
+    /// The digest to verify a large file against, known before its parts are asked for.
     pub(crate) async fn promise(&self, http: &Http, file: &PlannedFile) -> Result<Option<Digest>, Error> {
+        let is_md5 = file.digest.as_ref().is_some_and(|digest| digest.algorithm() == Algorithm::Md5);
         match self {
-            // The answer to a request for a range does not tell the checksum of the whole.
-            Self::S3(bucket) => Ok(s3::promised(file, &bucket.head(http, file).await?)),
-            Self::Hub(_) | Self::Url(_) => Ok(file.digest.clone()),
+            // A tag that looks like an MD5 is none with some kinds of encryption, and there may be something better.
+            Self::S3(bucket) if is_md5 => bucket.checksum(file, http).await,
+            _ => Ok(file.digest.clone()),
         }
     }
 

@@ -3,27 +3,31 @@
 //! `object_store` knows the protocol: credentials, signatures, listing. The bytes come through signed URLs over the same
 //! client and with the same patience as from every other source.
 
+mod advice;
+mod connector;
+mod settings;
+
 use std::{collections::BTreeSet, time::Duration};
 
-use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures::TryStreamExt;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use model_core::reason::Reason;
 use object_store::{
-    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder},
-    client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService},
+    ObjectMeta, ObjectStore, ObjectStoreExt,
+    aws::AmazonS3,
     path::Path,
     signer::{SignedUrlOptions, Signer},
 };
 use reqwest::RequestBuilder;
 
 use super::{PlannedFile, strong};
+use connector::Passed;
+
 use crate::{
     Access, Error,
     digest::{Algorithm, Digest},
-    http::{Dialect, Http},
+    http::{Again, Dialect, Http},
     name::{FileName, unsafe_name},
 };
 
@@ -31,13 +35,11 @@ use crate::{
 const SIGNATURE_VALIDITY: Duration = Duration::from_secs(900);
 /// Asks S3 for the checksum that it keeps of an object.
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
-/// The names of the variables of which one shows that there are credentials.
-const CREDENTIALS: [&str; 4] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-];
+/// How many objects are asked for their checksum at the same time.
+const CHECKSUMS_AT_ONCE: usize = 16;
+/// What is wrong with a key that `object_store` does not take.
+const NO_KEY: &str =
+    "as a key of S3 it has empty, '.' or '..' segments, which are not supported: copy the objects to other keys";
 
 /// A bucket and the part of it that holds the model.
 pub(crate) struct Bucket {
@@ -59,35 +61,49 @@ impl Bucket {
         http: &Http,
     ) -> Result<(Self, Vec<PlannedFile>), Error> {
         let shown = format!("s3://{name}/{key}");
-        let signed = CREDENTIALS.iter().any(|name| access.aws.contains_key(*name));
-        let store = open(name, access, http, signed).map_err(|error| {
+        let signed = settings::signs(access, &shown)?;
+        let store = settings::open(name, access, http, signed).map_err(|error| {
             Error::new(Reason::WrongUse, format!("{shown}: the S3 settings are incomplete")).caused_by(error)
         })?;
         let bare = key.trim_end_matches('/');
-        let path = Path::parse(bare).map_err(|_| unsafe_name(key, "as a key it has empty, '.' or '..' segments"))?;
+        let path = Path::parse(bare).map_err(|_| unsafe_name(key, NO_KEY))?;
         let mut bucket = Self { store, prefix: String::new(), signed, shown };
         // First what is below: servers that keep objects in folders answer oddly when asked for a folder itself.
         bucket.prefix = if bare.is_empty() { String::new() } else { format!("{bare}/") };
         let listed: Result<Vec<_>, _> = bucket.store.list(Some(&path)).try_collect().await;
         let may_be_object = bare == key && !key.is_empty();
-        match listed.map_err(|error| bucket.failed(error)) {
+        let denied = match listed.map_err(|error| bucket.failed(error)) {
             Ok(objects) if !objects.is_empty() => {
                 let files = bucket.files(&objects)?;
+                let files = bucket.with_checksums(files, http).await?;
                 return Ok((bucket, files));
             }
+            Ok(_) => None,
             // Who may read one object need not be allowed to list.
-            Err(error) if !(may_be_object && error.reason() == Reason::AccessDenied) => return Err(error),
-            _ => {}
-        }
+            Err(error) if may_be_object && error.reason() == Reason::AccessDenied => Some(error),
+            Err(error) => return Err(error),
+        };
         if !may_be_object {
             let message = format!("{}: no object below this prefix", bucket.shown);
             return Err(Error::new(Reason::SourceNotFound, message));
         }
-        let object = bucket.store.head(&path).await.map_err(|error| bucket.failed(error))?;
+        let object = bucket.store.head(&path).await.map_err(|error| {
+            let error = bucket.failed(error);
+            match (denied, error.reason()) {
+                (_, Reason::NetworkError | Reason::RateLimited | Reason::Stalled) => error,
+                // The answer to HEAD has no body, so what was said to the listing says more.
+                (Some(denied), _) => denied,
+                (None, Reason::SourceNotFound) => {
+                    let message = format!("{}: no object of this key, and none below it", bucket.shown);
+                    Error::new(Reason::SourceNotFound, message)
+                }
+                (None, _) => error,
+            }
+        })?;
         let start = key.rfind('/').map_or(0, |slash| slash + 1);
         bucket.prefix = key[..start].to_owned();
-        let file = planned(&key[start..], &object)?;
-        Ok((bucket, vec![file]))
+        let files = bucket.with_checksums(vec![planned(&key[start..], &object)?], http).await?;
+        Ok((bucket, files))
     }
 
     /// Writes the request for one file.
@@ -95,22 +111,9 @@ impl Bucket {
         self.request(Method::GET, http, file).await
     }
 
-    /// What the endpoint tells of an object.
-    pub(super) async fn head(&self, http: &Http, file: &PlannedFile) -> Result<HeaderMap, Error> {
-        let mut budget = http.budget();
-        loop {
-            let request = self.request(Method::HEAD, http, &file.path).await?;
-            match http.once(request, Dialect::S3, file.path.as_str()).await {
-                Ok(response) => return Ok(response.headers().clone()),
-                Err(trouble) => budget.spend(trouble).await?,
-            }
-        }
-    }
-
     /// Writes a request, signed where there are credentials.
     async fn request(&self, method: Method, http: &Http, file: &FileName) -> Result<RequestBuilder, Error> {
-        let path = Path::parse(format!("{}{file}", self.prefix))
-            .map_err(|_| unsafe_name(file.as_str(), "it is no key of S3"))?;
+        let path = Path::parse(format!("{}{file}", self.prefix)).map_err(|_| unsafe_name(file.as_str(), NO_KEY))?;
         let checksum = (CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
         let options = SignedUrlOptions::default().with_signed_header(checksum.0.clone(), checksum.1.clone());
         let signed = self.store.signed_url_opts(method.clone(), &path, SIGNATURE_VALIDITY, &options).await;
@@ -118,11 +121,34 @@ impl Bucket {
         if !self.signed {
             url.set_query(None);
         }
-        Ok(http
-            .client()
-            .request(method, url)
-            .header(checksum.0, checksum.1)
-            .header(header::ACCEPT_ENCODING, "identity"))
+        let request = http.client().request(method, url);
+        Ok(request.header(checksum.0, checksum.1).header(header::ACCEPT_ENCODING, "identity"))
+    }
+
+    /// Asks for the checksums of objects whose tag is no digest: those that were put in parts. The answer to a request for
+    /// a range does not tell them.
+    async fn with_checksums(&self, files: Vec<PlannedFile>, http: &Http) -> Result<Vec<PlannedFile>, Error> {
+        let asked = stream::iter(files).map(async |mut file| {
+            if file.digest.is_none() {
+                file.digest = self.checksum(&file, http).await?;
+            }
+            Ok(file)
+        });
+        asked.buffered(CHECKSUMS_AT_ONCE).try_collect().await
+    }
+
+    /// The digest that the answer to a HEAD promises for the whole object, or else what is known already.
+    pub(super) async fn checksum(&self, file: &PlannedFile, http: &Http) -> Result<Option<Digest>, Error> {
+        let mut budget = http.budget();
+        loop {
+            let request = self.request(Method::HEAD, http, &file.path).await?;
+            match http.once(request, Dialect::S3, file.path.as_str()).await {
+                Ok(answer) => return Ok(promised(file, answer.headers())),
+                // It is the GET that decides whether the file can be had.
+                Err(trouble) if trouble.again == Again::Never => return Ok(file.digest.clone()),
+                Err(trouble) => budget.spend(trouble).await?,
+            }
+        }
     }
 
     /// Turns objects into files. Empty objects in the place of a directory, which consoles create, are left out.
@@ -140,12 +166,12 @@ impl Bucket {
     /// The error as our client met it, or else what the listing says.
     fn failed(&self, error: object_store::Error) -> Error {
         if let object_store::Error::InvalidPath { source } = &error {
-            return unsafe_name(&source.to_string(), "as a key it has empty, '.' or '..' segments");
+            return unsafe_name(&source.to_string(), NO_KEY);
         }
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(inner) = cause {
             if let Some(Passed(own)) = inner.downcast_ref() {
-                return Error::new(own.reason, format!("{}: {}", self.shown, own.message));
+                return advice::advised(&self.shown, own, self.signed);
             }
             cause = inner.source();
         }
@@ -192,57 +218,6 @@ pub(super) fn promised(file: &PlannedFile, headers: &HeaderMap) -> Option<Digest
     file.digest.clone().filter(|_| !with_kms && !with_own_key)
 }
 
-fn open(bucket: &str, access: &Access, http: &Http, signed: bool) -> object_store::Result<AmazonS3> {
-    let mut builder = AmazonS3Builder::new();
-    for (name, value) in &access.aws {
-        if let Ok(key) = name.to_ascii_lowercase().parse() {
-            builder = builder.with_config(key, value);
-        }
-    }
-    if !signed {
-        // Only to have URLs written, which need some credentials; they are taken off again.
-        builder = builder.with_access_key_id("anonymous").with_secret_access_key("anonymous").with_skip_signature(true);
-    }
-    let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    builder.with_bucket_name(bucket).with_retry(no_retry).with_http_connector(Connector(http.clone())).build()
-}
-
-/// Makes `object_store` use our client, and with it our TLS, patience and reasons.
-#[derive(Debug)]
-struct Connector(Http);
-
-impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(self.0.clone())))
-    }
-}
-
-#[derive(Debug)]
-struct Service(Http);
-
-/// One of our errors on its way through `object_store`.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", .0.message)]
-struct Passed(model_core::report::Failure);
-
-#[async_trait]
-impl HttpService for Service {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let (parts, body) = request.into_parts();
-        let body = body.as_bytes().cloned().unwrap_or_default();
-        let again = || {
-            let request = self.0.client().request(parts.method.clone(), parts.uri.to_string());
-            request.headers(parts.headers.clone()).body(body.clone())
-        };
-        let passed = |error: Error| HttpError::new(HttpErrorKind::Unknown, Passed(error.failure()));
-        let answer = self.0.small(again, Dialect::S3, &format!("{} request", parts.method)).await.map_err(passed)?;
-        let mut response = HttpResponse::new(answer.body.into());
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = answer.headers;
-        Ok(response)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +230,7 @@ mod tests {
         let access = Access::from_vars(variables).unwrap();
         let http = Http::new(&access, Duration::from_secs(1), RetryPolicy::default()).unwrap();
         let signed = access.aws.contains_key("AWS_ACCESS_KEY_ID");
-        let store = open("models", &access, &http, signed).unwrap();
+        let store = settings::open("models", &access, &http, signed).unwrap();
         (Bucket { store, prefix: "tiny/".to_owned(), signed, shown: "s3://models/tiny".to_owned() }, http)
     }
 
@@ -290,6 +265,13 @@ mod tests {
         assert!(query["X-Amz-SignedHeaders"].contains("x-amz-checksum-mode"), "{query:?}");
         let aws = request(&[("AWS_REGION", "eu-west-1")]).await;
         assert_eq!(aws.url().as_str(), "https://s3.eu-west-1.amazonaws.com/models/tiny/a%20b.bin");
+        let in_host = ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true");
+        let aws = request(&[("AWS_REGION", "eu-west-1"), in_host]).await;
+        assert_eq!(aws.url().as_str(), "https://models.s3.eu-west-1.amazonaws.com/tiny/a%20b.bin");
+        for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+            let own = request(&[(variable, "http://minio:9000/"), in_host]).await;
+            assert_eq!(own.url().as_str(), "http://models.minio:9000/tiny/a%20b.bin");
+        }
     }
 
     #[test]

@@ -124,6 +124,7 @@ async fn a_protected_url_opens_with_token_or_password() {
 #[tokio::test]
 async fn each_refusal_has_its_reason_and_leaves_nothing() {
     let world = World::new();
+    fs::create_dir(world.root.path().join("s3/models/hollow")).unwrap();
     let url = |path: &str| format!("{}/{path}", world.hub.url());
     let anonymous = &[("HF_TOKEN", ""), ("TOKEN", "")][..];
     let outsider = &[("HF_TOKEN", "hf_outsider_token"), ("TOKEN", "hf_outsider_token")][..];
@@ -147,6 +148,8 @@ async fn each_refusal_has_its_reason_and_leaves_nothing() {
         (url("private/model.gguf"), wrong_token, Reason::AccessDenied),
         (url("private/model.gguf"), outsider, Reason::AccessDenied),
         ("http://127.0.0.1:9/nobody-listens".to_owned(), right, Reason::NetworkError),
+        // A folder without a file is no object.
+        ("s3://models/hollow".to_owned(), right, Reason::SourceNotFound),
         ("http://host.invalid/".to_owned(), right, Reason::NetworkError),
     ] {
         let result = world.pull_with(&source, &world.network_with(env)).await;
