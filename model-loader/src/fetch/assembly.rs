@@ -80,7 +80,7 @@ impl Assembly {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(Error::io("read", records, error)),
         };
-        let log = Records::open(records).map_err(|error| Error::io("open", records, error))?;
+        let log = Records::open(records, size).map_err(|error| Error::io("open", records, error))?;
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(NOFOLLOW);
         let file = match open.open(&path) {

@@ -16,8 +16,10 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::publish::NOFOLLOW;
 
-/// Bytes after which a chunk is recorded. What is received beyond is lost by a kill.
-const RECORD_EVERY: u64 = 256 << 10;
+/// Shortest and longest run of bytes that is recorded at once. What a stream has received beyond is lost by a kill.
+const RECORD_EVERY: (u64, u64) = (64 << 10, 2 << 20);
+/// Records of one file, at most about as many.
+const MOST_RECORDS: u64 = 16 << 10;
 /// Largest chunk that is believed: it is held in memory to be checked.
 const MAX_CHUNK: u64 = 4 << 20;
 
@@ -65,26 +67,31 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
 
 /// The file of records of one file.
 #[derive(Debug)]
-pub(super) struct Records(Mutex<File>);
+pub(super) struct Records {
+    file: Mutex<File>,
+    /// Bytes after which a chunk is recorded.
+    every: u64,
+}
 
 impl Records {
-    /// Opens the file, which is created where it is absent.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// Opens the records of a file of this size. They are created where they are absent.
+    pub(super) fn open(path: &Path, size: u64) -> io::Result<Self> {
         let mut file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(NOFOLLOW).open(path)?;
         if file.metadata()?.len() > 0 {
             // Ends a line that was cut off.
             file.write_all(b"\n")?;
         }
-        Ok(Self(Mutex::new(file)))
+        let every = (size / MOST_RECORDS).clamp(RECORD_EVERY.0, RECORD_EVERY.1);
+        Ok(Self { file: Mutex::new(file), every })
     }
 
     /// Forgets all chunks.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).set_len(0)
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).set_len(0)
     }
 
     fn append(&self, chunk: Chunk) -> io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(chunk.line().as_bytes())
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(chunk.line().as_bytes())
     }
 }
 
@@ -104,12 +111,11 @@ impl<'a> Recorder<'a> {
 
     /// Takes the next bytes, which are written already.
     pub(super) fn written(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.records.is_some() {
-            self.crc.update(bytes);
-            self.length += bytes.len() as u64;
-            if self.length >= RECORD_EVERY {
-                self.flush()?;
-            }
+        let Some(records) = self.records else { return Ok(()) };
+        self.crc.update(bytes);
+        self.length += bytes.len() as u64;
+        if self.length >= records.every {
+            self.flush()?;
         }
         Ok(())
     }
@@ -144,20 +150,22 @@ mod tests {
     fn what_is_recorded_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("chunks");
-        let records = Records::open(&path).unwrap();
+        let records = Records::open(&path, 1 << 30).unwrap();
         let mut recorder = Recorder::new(Some(&records), 7);
-        let piece = vec![3; 100_000];
-        for _ in 0..4 {
+        let piece = vec![3; 40_000];
+        for _ in 0..3 {
             recorder.written(&piece).unwrap();
         }
         recorder.flush().unwrap();
         recorder.flush().unwrap();
         let read = || parse(&std::fs::read(&path).unwrap(), u64::MAX);
-        let crc = checksum(&vec![3; 300_000]);
-        let first = Chunk { start: 7, length: 300_000, crc };
-        assert_eq!(read(), [first, Chunk { start: 300_007, length: 100_000, crc: checksum(&piece) }]);
+        let first = Chunk { start: 7, length: 80_000, crc: checksum(&vec![3; 80_000]) };
+        assert_eq!(read(), [first, Chunk { start: 80_007, length: 40_000, crc: checksum(&piece) }]);
         records.clear().unwrap();
         assert_eq!(read(), []);
+        // A huge file does not get countless records, and no chunk that is too long to be believed.
+        assert_eq!(Records::open(&path, 16 << 30).unwrap().every, 1 << 20);
+        assert_eq!(Records::open(&path, u64::MAX).unwrap().every, 2 << 20);
     }
 
     proptest! {
