@@ -65,14 +65,17 @@ pub fn run(plan: &Plan) -> Result<Results, Error> {
     Ok(results)
 }
 
-/// Lets every client download a small model: so that all are known to work, and are in memory, before time counts.
+/// Lets every client download two small models, of small files and of weights: so that all are known to work, and are in
+/// memory, before time counts.
 fn warm_up(plan: &Plan, work: &Path) -> Result<(), Error> {
-    let Written { model, .. } = &write(Scenario::Small.shape().shrunk(100), work)?;
-    let server = Server::start(model.clone(), Manners::default()).map_err(Error::doing("start the server"))?;
-    for &client in &plan.clients {
-        if let Outcome::Failed(reason) = once(plan, client, model, &server, work)? {
-            let advice = "run benches/loader/peers/install, or choose others with --clients";
-            return Err(Error::Unfit(format!("{} does not work here: {advice}\n{reason}", client.name())));
+    for shape in [Scenario::Small.shape().shrunk(100), Scenario::Shards.shape().shrunk(256)] {
+        let Written { model, .. } = &write(shape, work)?;
+        let server = Server::start(model.clone(), Manners::default()).map_err(Error::doing("start the server"))?;
+        for &client in &plan.clients {
+            if let Outcome::Failed(reason) = once(plan, client, model, &server, work)? {
+                let advice = "run benches/loader/peers/install, or choose others with --clients";
+                return Err(Error::Unfit(format!("{} does not work here: {advice}\n{reason}", client.name())));
+            }
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The server that every client downloads from: threads, HTTP/1.1 with kept-alive connections, no TLS.
 //!
-//! It serves one model in three protocols on one port: plain files, the Hugging Face hub and S3.
+//! It serves one model in three protocols on one port: plain files, the Hugging Face hub and S3. The hub's large files
+//! come from a second port, since a CDN is another origin: clients tell the two apart.
 
 mod answer;
 mod hub;
@@ -63,6 +64,8 @@ struct Stats {
 
 struct Shared {
     model: Arc<Model>,
+    /// `http://ADDRESS:PORT` of the second port.
+    cdn: String,
     manners: Manners,
     stats: Stats,
     stopped: AtomicBool,
@@ -71,36 +74,38 @@ struct Shared {
 
 /// A running server. It accepts nothing more once it is dropped.
 pub struct Server {
-    address: SocketAddr,
+    addresses: [SocketAddr; 2],
     shared: Arc<Shared>,
-    accepting: Option<JoinHandle<()>>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts on a free port of the loopback interface.
+    /// Starts on two free ports of the loopback interface.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No ports can be had.
     pub fn start(model: Arc<Model>, manners: Manners) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
+        let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listeners = [listen()?, listen()?];
+        let addresses = [listeners[0].local_addr()?, listeners[1].local_addr()?];
         let shared = Arc::new(Shared {
             model,
+            cdn: format!("http://{}", addresses[1]),
             manners,
             stats: Stats::default(),
             stopped: AtomicBool::new(false),
             open: AtomicUsize::new(0),
         });
-        let accepting = thread::spawn({
+        let accepting = listeners.map(|listener| {
             let shared = shared.clone();
-            move || accept(&listener, &shared)
+            thread::spawn(move || accept(&listener, &shared))
         });
-        Ok(Self { address, shared, accepting: Some(accepting) })
+        Ok(Self { addresses, shared, accepting: accepting.into() })
     }
 
     /// `http://ADDRESS:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.addresses[0])
     }
 
     /// The counts so far.
@@ -114,11 +119,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        // Wakes the thread that accepts. If this fails, it waits for nobody: it ends with the process.
-        if TcpStream::connect(self.address).is_ok()
-            && let Some(accepting) = self.accepting.take()
-        {
-            let _ = accepting.join();
+        // Wakes the threads that accept. If this fails, they are not waited for: they end with the process.
+        for (address, accepting) in self.addresses.iter().zip(self.accepting.drain(..)) {
+            if TcpStream::connect(address).is_ok() {
+                let _ = accepting.join();
+            }
         }
     }
 }
@@ -156,7 +161,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     while let Some(request) = requests.next(stream)? {
         thread::sleep(shared.manners.latency);
         shared.stats.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = routes::answer(&shared.model, &request);
+        let answer = routes::answer(&shared.model, &shared.cdn, &request);
         answer.send(stream, request.method == Method::Head, &mut pace, &shared.stats)?;
         if request.close || shared.stopped.load(Ordering::Relaxed) {
             break;
@@ -174,7 +179,7 @@ mod tests {
 
     /// Sends requests on one connection and reads to its end.
     fn exchange(server: &Server, requests: &str) -> Vec<u8> {
-        let mut stream = TcpStream::connect(server.address).unwrap();
+        let mut stream = TcpStream::connect(server.addresses[0]).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(requests.as_bytes()).unwrap();
         let mut answers = Vec::new();
@@ -213,7 +218,7 @@ mod tests {
         let moved = exchange(&server, &get("/bench/tiny/resolve/main/model.safetensors", "Connection: close\r\n"));
         let moved = String::from_utf8(moved).unwrap();
         assert!(moved.starts_with("HTTP/1.1 302 "), "{moved}");
-        assert!(moved.contains("Location: http://h/cdn/bench/tiny/"), "{moved}");
+        assert!(moved.contains(&format!("Location: http://{}/cdn/bench/tiny/", server.addresses[1])), "{moved}");
         assert!(moved.contains(&format!("X-Repo-Commit: {}\r\n", model.commit)), "{moved}");
         let absent = exchange(&server, &get("/files/../Cargo.toml", "Connection: close\r\n"));
         assert!(absent.starts_with(b"HTTP/1.1 404 "));

@@ -1,6 +1,6 @@
 //! The Hugging Face hub: revision, tree, and files by redirect, as the real one does it.
 //!
-//! A large file is a 302 to an absolute URL (here on the same server), a small one a 307 to a relative one. Digest and
+//! A large file is a 302 to another origin, a small one a 307 to a relative URL. Digest and
 //! size are headers of the redirect. There are no Xet headers, so that all clients use plain HTTP.
 
 use serde_json::{Value, json};
@@ -68,11 +68,11 @@ fn listed(file: &ModelFile) -> Value {
 }
 
 /// `/ORG/NAME/resolve/REVISION/PATH`: where the file is.
-pub fn resolve(model: &Model, path: &str, request: &Request) -> Option<Answer> {
+pub fn resolve(model: &Model, path: &str, cdn: &str) -> Option<Answer> {
     let file = model.file(path)?;
     let place = format!("{ORGANISATION}/{}/{}/{path}", model.name, model.commit);
     let (status, location) = match &file.identity {
-        Identity::Large { .. } => (Status::Found, format!("http://{}/cdn/{place}", request.host)),
+        Identity::Large { .. } => (Status::Found, format!("{cdn}/cdn/{place}")),
         Identity::Small { .. } => (Status::TemporaryRedirect, format!("/api/resolve-cache/models/{place}")),
     };
     let answer = Answer::new(status).with("Location", location).with("Accept-Ranges", "bytes");

@@ -6,8 +6,8 @@ use super::request::Request;
 use super::{BUCKET, FILES, ORGANISATION, hub, s3};
 use crate::model::{Model, ModelFile};
 
-/// Answers a request. A path that no protocol knows is 404.
-pub fn answer(model: &Model, request: &Request) -> Answer {
+/// Answers a request. A path that no protocol knows is 404. `cdn` is the address that large files of the hub come from.
+pub fn answer(model: &Model, cdn: &str, request: &Request) -> Answer {
     let parts: Vec<&str> = request.path.split('/').skip(1).collect();
     let found = match parts.as_slice() {
         [FILES, path @ ..] => model.file(&path.join("/")).map(|file| plain(model, file, request)),
@@ -18,7 +18,7 @@ pub fn answer(model: &Model, request: &Request) -> Answer {
         }
         ["cdn", ORGANISATION, name, _, path @ ..] if *name == model.name => hub::cdn(model, &path.join("/"), request),
         [ORGANISATION, name, "resolve", _, path @ ..] if *name == model.name => {
-            hub::resolve(model, &path.join("/"), request)
+            hub::resolve(model, &path.join("/"), cdn)
         }
         _ => None,
     };
