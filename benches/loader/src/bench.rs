@@ -157,7 +157,8 @@ fn once(plan: &Plan, client: Client, model: &Model, server: &Server, work: &Path
         fs::create_dir(folder).map_err(Error::at("create", folder))?;
     }
     let url = server.url();
-    let download = Download { model, url: &url, target: &target, scratch: &scratch };
+    let manners = server.manners();
+    let download = Download { model, url: &url, manners, target: &target, scratch: &scratch };
     let invocation = client.command(&plan.programs, &download).map_err(Error::at("write a list into", &scratch))?;
     let before = server.counts();
     let ended = measure::run(&invocation, &scratch, plan.limit).map_err(Error::doing("run a client under GNU time"))?;

@@ -8,7 +8,7 @@ use std::{fs, io};
 use clap::ValueEnum;
 
 use crate::model::Model;
-use crate::server::{BUCKET, FILES, ORGANISATION};
+use crate::server::{BUCKET, FILES, Manners, ORGANISATION};
 
 /// A program that downloads models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,6 +43,8 @@ pub struct Download<'a> {
     pub model: &'a Model,
     /// `http://ADDRESS:PORT` of the server.
     pub url: &'a str,
+    /// How the server behaves. Latency and slow connections want more requests in flight; else few cost less.
+    pub manners: Manners,
     /// Where the files must lie afterwards, under their own names. An empty folder.
     pub target: &'a Path,
     /// An empty folder for lists, caches and settings.
@@ -89,7 +91,7 @@ impl Client {
     /// # Errors
     /// The list cannot be written.
     pub fn command(self, programs: &Programs, download: &Download) -> io::Result<Invocation> {
-        let Download { model, url, target, scratch } = *download;
+        let Download { model, url, manners, target, scratch } = *download;
         let mut run = Invocation::new(self.program(programs));
         run.variable("PATH", std::env::var_os("PATH").unwrap_or_default());
         run.variable("HOME", scratch);
@@ -100,21 +102,22 @@ impl Client {
                 run.variable("HF_ENDPOINT", url);
             }
             Self::S5cmd => {
-                // 256 requests in flight are its default; 5 ranges of a file at a time are too few for slow connections.
-                run.arguments(["--no-sign-request", "--endpoint-url", url, "cp", "--concurrency", "16"]);
+                // By default 256 requests in flight, 5 of them, of 50 MiB, for one file.
+                run.arguments(["--no-sign-request", "--endpoint-url", url, "cp"]);
+                if manners.rate.is_some() {
+                    run.arguments(["--concurrency", "16", "--part-size", "16"]);
+                }
                 run.argument(format!("s3://{BUCKET}/{}/*", model.name)).argument(slash(target));
             }
             Self::Rclone => {
                 run.arguments(["copy", "--config", "/dev/null", "--s3-provider", "Other", "--s3-endpoint", url]);
-                // One request a file: no look at the target, no second one at the object.
-                run.arguments([
-                    "--s3-list-version",
-                    "2",
-                    "--use-server-modtime",
-                    "--no-check-dest",
-                    "--s3-no-head-object",
-                ]);
-                run.arguments(["--transfers", if many { "64" } else { "16" }, "--multi-thread-streams", "16"]);
+                // No look at the target, no time of change from the object. It asks for each object's head all the same.
+                run.arguments(["--s3-list-version", "2", "--s3-no-head-object"]);
+                run.arguments(["--use-server-modtime", "--no-check-dest"]);
+                run.arguments(["--transfers", if many { "64" } else { "16" }]);
+                if manners.rate.is_some() {
+                    run.arguments(["--multi-thread-streams", "16"]);
+                }
                 run.argument(format!(":s3:{BUCKET}/{}", model.name)).argument(target);
             }
             Self::Curl => {
@@ -127,11 +130,15 @@ impl Client {
             Self::Aria2c => {
                 let list = list(model, scratch, |path| format!("{url}/{FILES}/{path}\n"))?;
                 run.arguments(["--no-conf", "--quiet", "--file-allocation=none"]);
-                run.arguments(["-x16", "-s16", "-k1M", if many { "-j64" } else { "-j16" }, "-d"]);
+                // Up to 16 connections for one file where each is slow; where not, 4 are faster.
+                let (connections, splits) = if manners.rate.is_some() { ("-x16", "-s16") } else { ("-x4", "-s4") };
+                run.arguments([connections, splits, "-k1M", if many { "-j64" } else { "-j16" }, "-d"]);
                 run.argument(target).argument("-i").argument(list);
             }
             Self::Hf => {
-                run.arguments(["download", &repository("", model), "--max-workers", if many { "32" } else { "16" }]);
+                // 8 is its default. More threads only wait for each other, unless they wait for the network.
+                let workers = if many && !manners.latency.is_zero() { "32" } else { "8" };
+                run.arguments(["download", &repository("", model), "--max-workers", workers]);
                 run.argument("--local-dir").argument(target);
                 run.variable("HF_ENDPOINT", url).variable("HF_HOME", scratch.join("hf"));
                 run.variable("HF_HUB_DISABLE_XET", "1").variable("HF_HUB_DISABLE_TELEMETRY", "1");

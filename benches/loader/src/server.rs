@@ -108,6 +108,11 @@ impl Server {
         format!("http://{}", self.addresses[0])
     }
 
+    /// How it behaves.
+    pub fn manners(&self) -> Manners {
+        self.shared.manners
+    }
+
     /// The counts so far.
     pub fn counts(&self) -> Counts {
         let Stats { bytes, requests, connections } = &self.shared.stats;
