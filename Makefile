@@ -22,6 +22,12 @@ demo-down: ## Take the demo's node down
 test: ## Everything that CI runs
 	@ci/parts
 
+.PHONY: bench
+bench: ## Measure model-loader beside other downloaders: 20 minutes, 10 GiB of memory (BENCH='--shrink 16 --rounds 1': a quick look)
+	@benches/loader/peers/install
+	cargo build --release -p model-loader -p bench-loader
+	@cargo run --quiet --release -p bench-loader -- $(BENCH)
+
 .PHONY: audit
 audit: ## Check dependencies against the advisory database, which is fetched
 	@ci/cargo-deny check advisories
