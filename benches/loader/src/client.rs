@@ -124,7 +124,7 @@ impl Client {
                 let list = list(model, scratch, |path| {
                     format!("url = \"{url}/{FILES}/{path}\"\noutput = \"{}/{path}\"\n", target.display())
                 })?;
-                run.arguments(["--disable", "--silent", "--show-error", "--fail", "--fail-early", "--parallel"]);
+                run.arguments(["--disable", "--no-progress-meter", "--fail", "--fail-early", "--parallel"]);
                 run.arguments(["--parallel-max", "64", "--config"]).argument(list);
             }
             Self::Aria2c => {

@@ -106,7 +106,7 @@ fn main() -> anyhow::Result<()> {
         std::fs::write(&path, json).with_context(|| format!("could not write {}", path.display()))?;
     }
     if !report.failures.is_empty() {
-        bail!("{} downloads failed", report.failures.len());
+        bail!("downloads that failed: {}", report.failures.len());
     }
     Ok(())
 }
