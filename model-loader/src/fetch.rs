@@ -18,39 +18,53 @@ use std::sync::{Arc, atomic::AtomicU64};
 use crate::{
     Error,
     http::Http,
-    manifest::FileRecord,
+    manifest::{FileRecord, Manifest},
     plan::{Plan, Remote},
     progress::Meter,
-    publish::{Staging, UNSYNCED},
+    publish::Staging,
 };
+use assembly::Waiting;
 use schedule::Limits;
 
 /// Buffer of one connection for a large file, in bytes: what the HTTP client reads at once, and room for what it adds.
 const STREAM_BUFFER: u64 = 512 << 10;
-/// Buffer of one connection for a small file, in bytes.
-const SMALL_BUFFER: u64 = 256 << 10;
-/// Connections that still help.
+/// Connections for large files that still help.
 const MOST_STREAMS: u64 = 32;
-/// Small files that are asked for at once where latency is what counts.
-const MOST_SMALL: u64 = 64;
+/// Largest file that counts as small, in bytes. It is also the buffer of one connection for small files.
+const SMALL: u64 = 100 << 10;
+/// Small files that are asked for at once where latency is what counts. Sources redirect, so each takes two answers.
+const MOST_SMALL: u64 = 160;
 
 /// What every file of a download shares.
 pub(crate) struct Fetch {
-    pub(crate) http: Http,
-    pub(crate) remote: Remote,
-    pub(crate) staging: Staging,
-    pub(crate) meter: Meter,
+    http: Http,
+    remote: Remote,
+    staging: Staging,
+    meter: Meter,
     /// Bytes that may be held in memory for all connections together.
-    pub(crate) buffers: u64,
+    buffers: u64,
+    /// What waits to be hashed.
+    waiting: Arc<Waiting>,
     /// Bytes per second that one connection brings at present. 0 while nobody knows.
-    pub(crate) typical_speed: AtomicU64,
+    typical_speed: AtomicU64,
 }
 
 impl Fetch {
+    /// `buffers`: bytes that may be held in memory for all connections together.
+    pub(crate) fn new(http: Http, remote: Remote, staging: Staging, meter: Meter, buffers: u64) -> Self {
+        let (waiting, typical_speed) = (Waiting::new(buffers / 4), AtomicU64::new(0));
+        Self { http, remote, staging, meter, buffers, waiting, typical_speed }
+    }
+
     /// So many bytes that are there will have to come again.
     fn dismiss(&self, bytes: u64) {
         self.meter.remove_bytes(bytes);
         self.meter.received_again(bytes);
+    }
+
+    /// Publishes what was fetched.
+    pub(crate) fn publish(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.staging.publish(manifest)
     }
 }
 
@@ -67,8 +81,8 @@ fn limits(buffers: u64) -> Limits {
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     Limits {
         streams: count((buffers / 2 / STREAM_BUFFER).clamp(1, MOST_STREAMS)),
-        small: count((buffers / 2 / SMALL_BUFFER).clamp(1, MOST_SMALL)),
-        small_size: UNSYNCED,
+        small: count((buffers / 2 / SMALL).clamp(1, MOST_SMALL)),
+        small_size: SMALL,
         range: 8 << 20,
         window: 128 << 20,
     }
@@ -84,10 +98,9 @@ mod tests {
             let limits = limits(mebibytes << 20);
             (limits.streams, limits.small)
         };
-        assert_eq!(of(32), (32, 64));
-        assert_eq!(of(64), (32, 64));
-        assert_eq!(of(1024), (32, 64));
-        assert_eq!(of(4), (4, 8));
+        assert_eq!(of(32), (32, 160));
+        assert_eq!(of(1024), (32, 160));
+        assert_eq!(of(4), (4, 20));
         assert_eq!(of(0), (1, 1));
     }
 }

@@ -1,10 +1,6 @@
 //! The whole way: plan, fetch, publish.
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use model_core::report::Published;
@@ -33,11 +29,11 @@ pub struct Network {
     /// How often a request is tried.
     pub retry: RetryPolicy,
     /// Bytes that may be held in memory for all connections together. Bounds their number: 32 MiB are 32 connections for
-    /// large files and 64 for small ones.
+    /// large files and 160 for small ones.
     pub buffers: u64,
 }
 
-/// Enough for 32 connections for large files and 64 for small ones.
+/// Enough for 32 connections for large files and 160 for small ones.
 const BUFFERS: u64 = 32 << 20;
 
 impl Default for Network {
@@ -94,13 +90,12 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
         return publish::published(&dir, &request)?.map(|manifest| already(&manifest, meter)).ok_or_else(|| lost(&dir));
     };
     meter.enter(Step::Fetch);
-    let (meter_of_fetch, buffers, typical_speed) = (meter.clone(), network.buffers, AtomicU64::default());
-    let with = Arc::new(Fetch { http, remote, staging, meter: meter_of_fetch, buffers, typical_speed });
+    let with = Arc::new(Fetch::new(http, remote, staging, meter.clone(), network.buffers));
     let records = fetch::fetch(&plan, &with).await?;
     meter.enter(Step::Publish);
     let manifest = Manifest::new(plan.source, request, plan.resolved_revision, records, started_at);
     let published = manifest.published();
-    tokio::task::spawn_blocking(move || with.staging.publish(&manifest)).await.map_err(Error::task)??;
+    tokio::task::spawn_blocking(move || with.publish(&manifest)).await.map_err(Error::task)??;
     meter.enter(Step::Done);
     tracing::info!(dir = %dir.display(), files = published.files, bytes = published.bytes, unverified = published.unverified_files, "published");
     Ok(published)

@@ -1,18 +1,22 @@
 //! One file on the volume while it is put together: bytes come in any order, the digest is computed in theirs.
 //!
-//! Whoever writes a piece that comes next in order hashes it from memory. Pieces that come early are written, and read
-//! back, still from the page cache, once the bytes before them are there.
+//! Streams write. A piece that comes next in order is handed on in memory to a thread that hashes, while its stream goes
+//! on receiving. Pieces that come early are read back, still from the page cache, once the bytes before them are there.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File, OpenOptions, Permissions},
     io,
     os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
+
+use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::{
     chunks::{self, Records},
@@ -21,13 +25,30 @@ use super::{
 use crate::{
     Error,
     digest::{Algorithm, Digest, Hasher},
-    publish::NOFOLLOW,
+    publish::{NOFOLLOW, UNSYNCED},
 };
 
 /// Bytes that are read back at once.
-const READ_BACK: usize = 256 << 10;
-/// Bytes that are read back after each piece. More than a piece, so that hashing keeps up with writing.
-const CATCH_UP: u64 = 1 << 20;
+const READ_BACK: u64 = 256 << 10;
+
+/// Hashed bytes after which [`Waiting::got_on`] is told.
+const TELL_EVERY: u64 = 4 << 20;
+
+/// Received bytes of all files that wait in memory to be hashed.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    bytes: AtomicU64,
+    most: u64,
+    /// Told whenever a digest has got on by a good part of the window.
+    pub(super) got_on: Notify,
+}
+
+impl Waiting {
+    /// `most`: bytes from which on only files of which nothing waits yet may add to it.
+    pub(super) fn new(most: u64) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicU64::new(0), most, got_on: Notify::new() })
+    }
+}
 
 /// A file that is being put together.
 #[derive(Debug)]
@@ -40,26 +61,47 @@ pub(super) struct Assembly {
     /// Where chunks are recorded. Absent for files that start over after a kill: small ones, and those that nothing
     /// tells from another version of themselves.
     records: Option<Records>,
+    waiting: Arc<Waiting>,
     there: Mutex<Spans>,
     order: Mutex<InOrder>,
+    /// The hashing thread has got on.
+    got_on: Condvar,
     /// How far the digest is computed. A copy for whoever only looks.
     hashed: AtomicU64,
 }
 
+/// The bytes in their order: hashed, then handed on, then whatever is on the volume.
 struct InOrder {
-    hasher: Hasher,
-    at: u64,
+    /// Absent while a thread hashes.
+    hasher: Option<Hasher>,
+    /// Handed on and not hashed yet.
+    pieces: VecDeque<Bytes>,
+    /// Where what is hashed or handed on ends.
+    end: u64,
+    failed: Option<io::Error>,
 }
 
 impl std::fmt::Debug for InOrder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InOrder").field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("InOrder").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+impl InOrder {
+    fn new(algorithm: Algorithm, size: Option<u64>) -> Self {
+        let hasher = Some(Hasher::new(algorithm, size.unwrap_or(0)));
+        Self { hasher, pieces: VecDeque::new(), end: 0, failed: None }
     }
 }
 
 impl Assembly {
     /// Begins an empty file at `path`. Whatever is there is removed; a link there is never followed.
-    pub(super) fn create(path: PathBuf, size: Option<u64>, algorithm: Algorithm) -> Result<Self, Error> {
+    pub(super) fn create(
+        path: PathBuf,
+        size: Option<u64>,
+        algorithm: Algorithm,
+        waiting: Arc<Waiting>,
+    ) -> Result<Arc<Self>, Error> {
         let create = || {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -68,13 +110,19 @@ impl Assembly {
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)
         };
         let file = create().map_err(|error| Error::io("create", &path, error))?;
-        Ok(Self::new(path, file, size, algorithm, None))
+        Ok(Self::new(path, file, size, algorithm, None, waiting))
     }
 
     /// Takes up the file at `path`, or begins it. Only chunks whose bytes have their checksum count as there.
     ///
     /// Reads all bytes that are there. `records` is where chunks are recorded.
-    pub(super) fn take_up(path: PathBuf, records: &Path, size: u64, algorithm: Algorithm) -> Result<Self, Error> {
+    pub(super) fn take_up(
+        path: PathBuf,
+        records: &Path,
+        size: u64,
+        algorithm: Algorithm,
+        waiting: Arc<Waiting>,
+    ) -> Result<Arc<Self>, Error> {
         let recorded = match fs::read(records) {
             Ok(bytes) => chunks::parse(&bytes, size),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -91,24 +139,31 @@ impl Assembly {
             opened => opened,
         };
         let file = file.map_err(|error| Error::io("open", &path, error))?;
-        let assembly = Self::new(path, file, Some(size), algorithm, Some(log));
+        let assembly = Self::new(path, file, Some(size), algorithm, Some(log), waiting);
         let mut bytes = Vec::new();
         for chunk in recorded {
             bytes.resize(usize::try_from(chunk.length).unwrap_or(0), 0);
             // Too short a file is what the loss of a node leaves.
             let read = assembly.file.read_exact_at(&mut bytes, chunk.start).is_ok();
             if read && chunks::checksum(&bytes) == chunk.crc {
-                assembly.arrived(chunk.start, &bytes);
+                locked(&assembly.there).insert(chunk.start, chunk.start + chunk.length);
             }
         }
-        assembly.catch_up(u64::MAX)?;
+        assembly.hash_in_order();
         Ok(assembly)
     }
 
-    fn new(path: PathBuf, file: File, size: Option<u64>, algorithm: Algorithm, records: Option<Records>) -> Self {
-        let order = InOrder { hasher: Hasher::new(algorithm, size.unwrap_or(0)), at: 0 };
-        let (there, order, hashed) = (Mutex::default(), Mutex::new(order), AtomicU64::new(0));
-        Self { path, file, size, algorithm, records, there, order, hashed }
+    fn new(
+        path: PathBuf,
+        file: File,
+        size: Option<u64>,
+        algorithm: Algorithm,
+        records: Option<Records>,
+        waiting: Arc<Waiting>,
+    ) -> Arc<Self> {
+        let (there, order, got_on) = (Mutex::default(), Mutex::new(InOrder::new(algorithm, size)), Condvar::new());
+        let hashed = AtomicU64::new(0);
+        Arc::new(Self { path, file, size, algorithm, records, waiting, there, order, got_on, hashed })
     }
 
     /// The records of chunks, for whoever writes.
@@ -126,22 +181,43 @@ impl Assembly {
         self.hashed.load(Relaxed)
     }
 
-    /// Writes a piece at its place.
-    pub(super) fn write(&self, start: u64, piece: &[u8]) -> Result<(), Error> {
-        self.file.write_all_at(piece, start).map_err(|error| self.failed("write", error))?;
-        if self.arrived(start, piece) { Ok(()) } else { self.catch_up(CATCH_UP) }
-    }
-
-    /// Hashes all that is in order. To be called when a stream ends, since nobody might write after it.
-    pub(super) fn settle(&self) -> Result<(), Error> {
-        self.catch_up(u64::MAX)
+    /// Writes a piece at its place. Runs within tokio, whose blocking threads hash.
+    pub(super) fn write(self: &Arc<Self>, start: u64, piece: Bytes) -> Result<(), Error> {
+        let (end, length) = (start + piece.len() as u64, piece.len() as u64);
+        self.file.write_all_at(&piece, start).map_err(|error| self.failed("write", error))?;
+        // Before the look at the order: a thread that stops hashing looks here last.
+        locked(&self.there).insert(start, end);
+        let mut order = locked(&self.order);
+        while order.end == start && !order.pieces.is_empty() && self.waiting.bytes.load(Relaxed) >= self.waiting.most {
+            order = self.got_on.wait(order).unwrap_or_else(PoisonError::into_inner);
+        }
+        if order.end != start {
+            return Ok(());
+        }
+        order.end = end;
+        if self.size.is_some_and(|size| size <= UNSYNCED)
+            && let Some(hasher) = &mut order.hasher
+        {
+            // Not worth another thread.
+            hasher.update(&piece);
+            self.hashed.store(end, Relaxed);
+            return Ok(());
+        }
+        self.waiting.bytes.fetch_add(length, Relaxed);
+        order.pieces.push_back(piece);
+        if order.hasher.is_some() {
+            let assembly = self.clone();
+            drop(order);
+            tokio::task::spawn_blocking(move || assembly.hash_in_order());
+        }
+        Ok(())
     }
 
     /// Starts over, empty.
     pub(super) fn restart(&self) -> Result<(), Error> {
-        let mut order = locked(&self.order);
         *locked(&self.there) = Spans::default();
-        *order = InOrder { hasher: Hasher::new(self.algorithm, self.size.unwrap_or(0)), at: 0 };
+        let mut order = self.idle();
+        *order = InOrder::new(self.algorithm, self.size);
         self.hashed.store(0, Relaxed);
         // Records first: a record without its bytes says nothing, bytes without a record are written again.
         let cleared = self.records.as_ref().map_or(Ok(()), Records::clear).and_then(|()| self.file.set_len(0));
@@ -152,7 +228,6 @@ impl Assembly {
     ///
     /// To be called once every byte is there.
     pub(super) fn finish(&self, sync: bool) -> Result<(PathBuf, u64, Digest), Error> {
-        self.settle()?;
         let finish = || {
             if let Some(size) = self.size {
                 // Whoever had the volume before may have left a longer file.
@@ -162,55 +237,67 @@ impl Assembly {
             if sync { self.file.sync_all() } else { Ok(()) }
         };
         finish().map_err(|error| self.failed("sync", error))?;
+        let mut order = self.idle();
+        if let Some(error) = order.failed.take() {
+            return Err(self.failed("read back", error));
+        }
+        let hasher =
+            order.hasher.replace(Hasher::new(self.algorithm, 0)).unwrap_or_else(|| Hasher::new(self.algorithm, 0));
+        Ok((self.path.clone(), order.end, hasher.finish()))
+    }
+
+    /// Hashes all that is in order, until nothing of it is left.
+    fn hash_in_order(&self) {
         let mut order = locked(&self.order);
-        let hasher = std::mem::replace(&mut order.hasher, Hasher::new(self.algorithm, 0));
-        Ok((self.path.clone(), order.at, hasher.finish()))
+        // Two threads never do: the other one goes on until nothing is left.
+        let Some(mut hasher) = order.hasher.take() else { return };
+        let mut buffer = Vec::new();
+        loop {
+            if let Some(piece) = order.pieces.pop_front() {
+                drop(order);
+                hasher.update(&piece);
+                let length = piece.len() as u64;
+                drop(piece);
+                self.waiting.bytes.fetch_sub(length, Relaxed);
+                self.hashed_more(length);
+            } else {
+                let start = order.end;
+                let end = locked(&self.there).run_from(start).min(start + READ_BACK);
+                if start == end || order.failed.is_some() {
+                    break;
+                }
+                order.end = end;
+                drop(order);
+                buffer.resize(usize::try_from(end - start).unwrap_or(0), 0);
+                let read = self.file.read_exact_at(&mut buffer, start);
+                hasher.update(&buffer);
+                self.hashed_more(end - start);
+                if let Err(error) = read {
+                    locked(&self.order).failed = Some(error);
+                }
+            }
+            self.got_on.notify_all();
+            order = locked(&self.order);
+        }
+        order.hasher = Some(hasher);
+        drop(order);
+        self.got_on.notify_all();
     }
 
-    /// Notes a piece that is on the volume. Gives whether it was the next one in order, and so is hashed.
-    fn arrived(&self, start: u64, piece: &[u8]) -> bool {
-        let end = start + piece.len() as u64;
-        // Who cannot have the hasher at once leaves the piece to whoever has it.
-        let next = match self.order.try_lock() {
-            Ok(mut order) if order.at == start => {
-                order.hasher.update(piece);
-                order.at = end;
-                self.hashed.store(end, Relaxed);
-                true
-            }
-            _ => false,
-        };
-        locked(&self.there).insert(start, end);
-        next
+    fn hashed_more(&self, bytes: u64) {
+        let before = self.hashed.fetch_add(bytes, Relaxed);
+        if before / TELL_EVERY != (before + bytes) / TELL_EVERY {
+            self.waiting.got_on.notify_one();
+        }
     }
 
-    /// Reads back and hashes up to `limit` bytes of what is in order. A limit short of everything may be left to another
-    /// stream that is at it.
-    fn catch_up(&self, limit: u64) -> Result<(), Error> {
-        let mut order = if limit == u64::MAX {
-            locked(&self.order)
-        } else if let Ok(order) = self.order.try_lock() {
-            order
-        } else {
-            return Ok(());
-        };
-        let mut end = locked(&self.there).run_from(order.at).min(order.at.saturating_add(limit));
-        if order.at == end {
-            return Ok(());
+    /// Waits until no thread hashes any more.
+    fn idle(&self) -> MutexGuard<'_, InOrder> {
+        let mut order = locked(&self.order);
+        while order.hasher.is_none() {
+            order = self.got_on.wait(order).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut buffer = vec![0; READ_BACK];
-        while order.at < end {
-            let length = usize::try_from(end - order.at).unwrap_or(READ_BACK).min(READ_BACK);
-            let piece = &mut buffer[..length];
-            self.file.read_exact_at(piece, order.at).map_err(|error| self.failed("read back", error))?;
-            order.hasher.update(piece);
-            order.at += length as u64;
-            self.hashed.store(order.at, Relaxed);
-            if limit == u64::MAX {
-                end = locked(&self.there).run_from(order.at);
-            }
-        }
-        Ok(())
+        order
     }
 
     fn failed(&self, doing: &str, error: io::Error) -> Error {
@@ -238,20 +325,24 @@ mod tests {
         (0..size).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
     }
 
-    fn take_up(dir: &Path, size: usize) -> Assembly {
-        Assembly::take_up(dir.join("file"), &dir.join("chunks"), size as u64, Algorithm::Sha256).unwrap()
+    fn take_up(dir: &Path, size: usize) -> Arc<Assembly> {
+        let (waiting, algorithm) = (Waiting::new(100_000), Algorithm::Sha256);
+        Assembly::take_up(dir.join("file"), &dir.join("chunks"), size as u64, algorithm, waiting).unwrap()
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
     }
 
     /// Writes a part as a stream does.
-    fn stream(assembly: &Assembly, whole: &[u8], start: usize, end: usize) {
+    fn stream(assembly: &Arc<Assembly>, whole: &[u8], start: usize, end: usize) {
         let mut recorder = Recorder::new(assembly.records(), start as u64);
         for piece in (start..end).step_by(1000) {
             let part = &whole[piece..end.min(piece + 1000)];
-            assembly.write(piece as u64, part).unwrap();
+            assembly.write(piece as u64, Bytes::copy_from_slice(part)).unwrap();
             recorder.written(part).unwrap();
         }
         recorder.flush().unwrap();
-        assembly.settle().unwrap();
     }
 
     proptest! {
@@ -262,7 +353,9 @@ mod tests {
             killed_after in 0usize..8,
             damaged in proptest::option::of(0usize..8),
         ) {
-            const PART: usize = 40_000;
+            const PART: usize = 400_000;
+            let runtime = runtime();
+            let _within = runtime.enter();
             let (dir, whole) = (tempfile::tempdir().unwrap(), bytes(8 * PART - 7));
             let part = |number: usize| (number * PART, whole.len().min((number + 1) * PART));
             let first = take_up(dir.path(), whole.len());
@@ -291,11 +384,14 @@ mod tests {
 
     #[test]
     fn a_file_that_starts_over_keeps_nothing() {
-        let (dir, whole) = (tempfile::tempdir().unwrap(), bytes(50_000));
+        let runtime = runtime();
+        let _within = runtime.enter();
+        let (dir, whole) = (tempfile::tempdir().unwrap(), bytes(2_000_000));
         let assembly = take_up(dir.path(), whole.len());
-        stream(&assembly, &bytes(60_000)[10_000..], 0, 50_000);
+        stream(&assembly, &bytes(2_010_000)[10_000..], 0, 2_000_000);
         assembly.restart().unwrap();
         assert_eq!((assembly.there().bytes(), assembly.hashed()), (0, 0));
+        assert_eq!(assembly.waiting.bytes.load(Relaxed), 0);
         assert_eq!(fs::read(dir.path().join("chunks")).unwrap(), b"");
         stream(&assembly, &whole, 0, whole.len());
         assert_eq!(assembly.finish(false).unwrap().2, digest(&whole));
@@ -303,16 +399,20 @@ mod tests {
 
     #[test]
     fn streams_at_the_same_time_give_the_digest_of_the_whole() {
+        let runtime = runtime();
         let (dir, whole) = (tempfile::tempdir().unwrap(), bytes(4_000_000));
         let assembly = take_up(dir.path(), whole.len());
         std::thread::scope(|scope| {
             for number in 0..4 {
-                let (assembly, whole) = (&assembly, &whole);
-                scope.spawn(move || stream(assembly, whole, number * 1_000_000, (number + 1) * 1_000_000));
+                let (assembly, whole, runtime) = (&assembly, &whole, &runtime);
+                scope.spawn(move || {
+                    let _within = runtime.enter();
+                    stream(assembly, whole, number * 1_000_000, (number + 1) * 1_000_000);
+                });
             }
         });
-        assert_eq!(assembly.hashed(), whole.len() as u64, "nobody is left to hash what the last stream wrote");
-        assert_eq!(assembly.finish(true).unwrap().2, digest(&whole));
+        assert_eq!(assembly.finish(true).unwrap().2, digest(&whole), "nobody is left to hash what came last");
+        assert_eq!((assembly.hashed(), assembly.waiting.bytes.load(Relaxed)), (whole.len() as u64, 0));
     }
 
     #[test]
@@ -320,9 +420,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("victim"), "kept").unwrap();
         std::os::unix::fs::symlink(dir.path().join("victim"), dir.path().join("file")).unwrap();
-        let taken = Assembly::take_up(dir.path().join("file"), &dir.path().join("chunks"), 9, Algorithm::Sha256);
+        let taken = Assembly::take_up(
+            dir.path().join("file"),
+            &dir.path().join("chunks"),
+            9,
+            Algorithm::Sha256,
+            Waiting::new(1),
+        );
         assert!(taken.is_err());
-        Assembly::create(dir.path().join("file"), Some(9), Algorithm::Sha256).unwrap();
+        Assembly::create(dir.path().join("file"), Some(9), Algorithm::Sha256, Waiting::new(1)).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("victim")).unwrap(), "kept");
     }
 }

@@ -11,14 +11,14 @@ use model_core::reason::Reason;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
-    time::MissedTickBehavior,
+    time::Instant,
 };
 
 use super::{
     Fetch,
     assembly::Assembly,
     limits,
-    ramp::{LOOK_EVERY, LOOKS_PER_SECOND, Ramp},
+    ramp::Ramp,
     schedule::{Left, Limits, Part, Schedule},
     spans::Spans,
     stream::{End, News, Stream, Target},
@@ -28,7 +28,7 @@ use crate::{
     digest::{Algorithm, Digest, Hasher},
     manifest::FileRecord,
     plan::{Plan, PlannedFile},
-    publish::Earlier,
+    publish::{Earlier, UNSYNCED},
     space,
 };
 
@@ -49,7 +49,8 @@ pub(super) struct Run<'a> {
     starts: BTreeMap<usize, u32>,
     rounds: BTreeMap<usize, u32>,
     tasks: JoinSet<Result<Done, Error>>,
-    preparing: usize,
+    /// Large files that are begun and not complete.
+    begun: usize,
     news: UnboundedReceiver<News>,
     tell: UnboundedSender<News>,
     records: Vec<FileRecord>,
@@ -78,7 +79,7 @@ impl<'a> Run<'a> {
             starts: BTreeMap::new(),
             rounds: BTreeMap::new(),
             tasks: JoinSet::new(),
-            preparing: 0,
+            begun: 0,
             news,
             tell,
             records: Vec::new(),
@@ -96,12 +97,16 @@ impl<'a> Run<'a> {
     async fn all(&mut self) -> Result<(), Error> {
         self.look()?;
         let mut ramp = Ramp::new(self.limits.streams);
-        let mut looks = tokio::time::interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut before = 0;
+        let (mut before, mut looked) = (0, Instant::now());
         loop {
             self.schedule.set_streams(ramp.streams());
             self.start()?;
+            if self.tasks.is_empty() && !self.schedule.waits_for_digests() {
+                let missing =
+                    self.plan.files.iter().find(|file| self.records.iter().all(|record| record.path != file.path));
+                // Nothing runs and nothing is left to ask for: then every file is there, or the loader is wrong.
+                return missing.map_or(Ok(()), |file| Err(lost(file)));
+            }
             tokio::select! {
                 // What a stream tells comes before its end.
                 biased;
@@ -109,16 +114,15 @@ impl<'a> Run<'a> {
                     News::Ranges(file) => self.schedule.gives_ranges(file),
                     News::Whole(file) => self.schedule.gives_whole(file),
                 },
-                done = self.tasks.join_next() => match done {
-                    Some(done) => self.mind(done.map_err(Error::task)??)?,
-                    None => return Ok(()),
-                },
-                _ = looks.tick() => {
+                Some(done) = self.tasks.join_next() => self.mind(done.map_err(Error::task)??)?,
+                () = self.with.waiting.got_on.notified() => {}
+                () = tokio::time::sleep_until(looked + ramp.pause()) => {
                     let (bytes, active) = (self.with.meter.totals().received_bytes, self.schedule.streams());
-                    ramp.look(bytes - before, active);
-                    let typical = (bytes - before) * LOOKS_PER_SECOND / active.max(1) as u64;
-                    self.with.typical_speed.store(typical, Relaxed);
-                    before = bytes;
+                    let millis = u64::try_from(looked.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+                    let speed = (bytes - before).saturating_mul(1000) / millis;
+                    ramp.look(speed, active);
+                    self.with.typical_speed.store(speed / active.max(1) as u64, Relaxed);
+                    (before, looked) = (bytes, Instant::now());
                 }
             }
         }
@@ -167,7 +171,7 @@ impl<'a> Run<'a> {
 
     /// The name under which a large file is kept for later runs, if anything tells its content from another one.
     fn kept_name(&self, file: &PlannedFile) -> Option<String> {
-        let large = file.size? > self.limits.small_size;
+        let large = file.size? > UNSYNCED;
         let content = file.digest.as_ref().map(ToString::to_string).or_else(|| file.etag.clone())?;
         large.then(|| {
             let mut hasher = Hasher::new(Algorithm::Sha256, 0);
@@ -187,10 +191,10 @@ impl<'a> Run<'a> {
 
     /// Starts everything that may run now.
     fn start(&mut self) -> Result<(), Error> {
-        while self.preparing + self.schedule.open() < self.limits.streams
+        while self.begun < self.limits.streams
             && let Some(index) = self.waiting.pop_front()
         {
-            self.preparing += 1;
+            self.begun += 1;
             let (with, file) = (self.with.clone(), self.plan.files[index].clone());
             let name = self.kept_name(&file).unwrap_or_default();
             self.tasks.spawn(async move { Ok(Done::Prepared(prepare(with, index, file, name).await?)) });
@@ -199,7 +203,7 @@ impl<'a> Run<'a> {
             targets.get(&file).and_then(|target| target.assembly.get()).map_or(0, |assembly| assembly.hashed())
         };
         while let Some(part) = self.schedule.next(|file| hashed(&self.targets, file)) {
-            let target = self.targets.get(&part.file).ok_or_else(|| lost(part.file))?.clone();
+            let target = self.targets.get(&part.file).ok_or_else(|| lost(&self.plan.files[part.file]))?.clone();
             let stream = Stream { with: self.with.clone(), target, part, news: self.tell.clone(), whole_answers: 0 };
             self.tasks.spawn(async move { Ok(Done::Ended(part, stream.run().await?)) });
         }
@@ -210,7 +214,6 @@ impl<'a> Run<'a> {
     fn mind(&mut self, done: Done) -> Result<(), Error> {
         match done {
             Done::Prepared(target) => {
-                self.preparing -= 1;
                 let there = target.assembly.get().map(|assembly| assembly.there()).unwrap_or_default();
                 self.with.meter.add_bytes(there.bytes());
                 let (index, size) = (target.index, target.file.size);
@@ -235,7 +238,8 @@ impl<'a> Run<'a> {
                 }
             }
             Done::Accepted(index, record) => {
-                self.targets.remove(&index);
+                let target = self.targets.remove(&index);
+                self.begun -= usize::from(target.is_some_and(|target| self.kept_name(&target.file).is_some()));
                 self.with.meter.add_file();
                 self.records.push(record);
             }
@@ -256,7 +260,8 @@ impl<'a> Run<'a> {
 
     /// Checks a file whose bytes are all there.
     fn complete(&mut self, index: usize) -> Result<(), Error> {
-        let (with, target) = (self.with.clone(), self.targets.get(&index).ok_or_else(|| lost(index))?.clone());
+        let (with, target) =
+            (self.with.clone(), self.targets.get(&index).ok_or_else(|| lost(&self.plan.files[index]))?.clone());
         let kept = self.kept_name(&target.file);
         self.tasks.spawn_blocking(move || accept(&with, &target, kept));
         Ok(())
@@ -264,7 +269,7 @@ impl<'a> Run<'a> {
 
     /// Begins a file anew.
     fn start_over(&mut self, index: usize) -> Result<(), Error> {
-        let target = self.targets.get(&index).ok_or_else(|| lost(index))?;
+        let target = self.targets.get(&index).ok_or_else(|| lost(&self.plan.files[index]))?;
         if let Some(assembly) = target.assembly.get() {
             self.with.dismiss(assembly.there().bytes());
             assembly.restart()?;
@@ -283,8 +288,8 @@ async fn prepare(with: Arc<Fetch>, index: usize, file: PlannedFile, name: String
     let take_up = move || {
         let algorithm = promised.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let (path, records) = (with.staging.incoming(&name), with.staging.incoming(&records_name(&name)));
-        let assembly = Assembly::take_up(path, &records, file.size.unwrap_or(0), algorithm)?;
-        Ok(Arc::new(Target::begun(index, file, Arc::new(assembly), promised)))
+        let assembly = Assembly::take_up(path, &records, file.size.unwrap_or(0), algorithm, with.waiting.clone())?;
+        Ok(Arc::new(Target::begun(index, file, assembly, promised)))
     };
     tokio::task::spawn_blocking(take_up).await.map_err(Error::task)?
 }
@@ -292,7 +297,7 @@ async fn prepare(with: Arc<Fetch>, index: usize, file: PlannedFile, name: String
 /// Compares the digest, and takes the file into the tree.
 fn accept(with: &Fetch, target: &Target, kept: Option<String>) -> Result<Done, Error> {
     let (index, file) = (target.index, &target.file);
-    let assembly = target.assembly.get().ok_or_else(|| lost(index))?;
+    let assembly = target.assembly.get().ok_or_else(|| lost(file))?;
     // Small files are synced together, before they are published.
     let (path, size, digest) = assembly.finish(kept.is_some())?;
     if let Some(promised) = target.promised.get().filter(|promised| **promised != digest) {
@@ -319,6 +324,6 @@ fn records_name(name: &str) -> String {
 }
 
 /// A file that nobody fetches: a fault of ours.
-fn lost(index: usize) -> Error {
-    Error::new(Reason::DownloadFailed, format!("the loader lost track of file {index} of the plan"))
+fn lost(file: &PlannedFile) -> Error {
+    Error::new(Reason::DownloadFailed, format!("{}: the loader lost track of it", file.path))
 }

@@ -120,11 +120,6 @@ impl Schedule {
         false
     }
 
-    /// Number of large files that are not complete.
-    pub(super) fn open(&self) -> usize {
-        self.large.len()
-    }
-
     /// The source answered the first request for a file with a range.
     pub(super) fn gives_ranges(&mut self, file: usize) {
         let entry = &mut self.files[file];
@@ -208,6 +203,11 @@ impl Schedule {
         Some(Part { file, start: gap.start, end: Some(gap.end.min(gap.start + self.limits.range)), alone })
     }
 
+    /// Whether a file waits for its digest to get on before more of it is asked for.
+    pub(super) fn waits_for_digests(&self) -> bool {
+        self.large.iter().any(|&file| self.part(file, u64::MAX).is_some())
+    }
+
     fn is_small(&self, file: usize) -> bool {
         self.files[file].size.is_some_and(|size| size <= self.limits.small_size)
     }
@@ -240,6 +240,7 @@ mod tests {
         assert_eq!(schedule.next(|_| 0), None, "three streams are enough");
         assert_eq!(schedule.ended(part(0, 100, 200)), Left::More);
         assert_eq!(schedule.next(|_| 0), None, "the window ends there");
+        assert!(schedule.waits_for_digests());
         assert_eq!(schedule.next(|_| 100), Some(part(0, 250, 350)));
     }
 
@@ -250,6 +251,7 @@ mod tests {
         let first = schedule.next(|_| 0).unwrap();
         schedule.gives_whole(0);
         assert_eq!(schedule.next(|_| 0), None);
+        assert!(!schedule.waits_for_digests());
         assert_eq!(schedule.ended(first), Left::Complete);
     }
 
@@ -355,7 +357,7 @@ mod tests {
                     Left::StartOver => prop_assert!(false, "nobody asked for that"),
                 }
             }
-            prop_assert!(running.is_empty() && schedule.open() == 0);
+            prop_assert!(running.is_empty() && schedule.large.is_empty());
             for (file, size) in sizes.iter().enumerate() {
                 prop_assert!(complete[file], "{file}: {size:?}");
                 prop_assert_eq!(done[file].run_from(0), size.unwrap_or(0));

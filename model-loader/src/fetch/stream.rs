@@ -123,9 +123,9 @@ impl Stream {
         let mut budget = self.with.http.budget();
         let mut at = self.part.start;
         let mut furthest = at;
-        let end = loop {
+        loop {
             let mut trouble = match self.attempt(&mut at).await {
-                Ok(end) => break end,
+                Ok(end) => return Ok(end),
                 Err(trouble) => trouble,
             };
             if trouble.again == Again::NoSuchRange && self.target.file.size.is_none() {
@@ -138,7 +138,7 @@ impl Stream {
             let from_start = trouble.again == Again::FromStart;
             if Some(at) == self.part.end && at > self.part.start && !from_start {
                 // The last byte came before the connection broke off.
-                break End::Written;
+                return Ok(End::Written);
             }
             if trouble.again == Again::Never && self.target.learnt().direct.take().is_some() {
                 // The address that redirects led to is valid for a while only.
@@ -146,21 +146,17 @@ impl Stream {
             }
             let why = Error::new(trouble.error.reason(), trouble.error.failure().message);
             if self.whole_answers >= WHOLE_ANSWERS {
-                break End::StartOver { whole: true, why };
+                return Ok(End::StartOver { whole: true, why });
             }
             budget.spend(trouble).await?;
             if from_start {
                 if !self.has_all() {
-                    break End::StartOver { whole: false, why };
+                    return Ok(End::StartOver { whole: false, why });
                 }
                 self.start_over()?;
                 (at, furthest) = (0, 0);
             }
-        };
-        if let Some(assembly) = self.target.assembly.get() {
-            assembly.settle()?;
         }
-        Ok(end)
     }
 
     /// One request, from the byte that was reached.
@@ -241,15 +237,15 @@ impl Stream {
         let promised = self.with.remote.promised(&target.file, response.headers());
         let algorithm = promised.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
         let path = self.with.staging.incoming(&target.index.to_string());
-        let assembly = Assembly::create(path, target.file.size, algorithm)?;
+        let assembly = Assembly::create(path, target.file.size, algorithm, self.with.waiting.clone())?;
         if let Some(promised) = promised {
             let _ = target.promised.set(promised);
         }
-        Ok(target.assembly.get_or_init(|| Arc::new(assembly)).clone())
+        Ok(target.assembly.get_or_init(|| assembly).clone())
     }
 
     /// Writes the body to the file as it comes.
-    async fn receive(&self, response: &mut Response, assembly: &Assembly, at: &mut u64) -> Result<(), Trouble> {
+    async fn receive(&self, response: &mut Response, assembly: &Arc<Assembly>, at: &mut u64) -> Result<(), Trouble> {
         let what = self.target.file.path.as_str();
         let mut recorder = Recorder::new(assembly.records(), *at);
         let unrecorded = |error| Trouble::lasting(Error::io("record a chunk of", Path::new(what), error));
@@ -265,7 +261,7 @@ impl Stream {
                 let message = format!("{what}: more bytes are sent than were promised");
                 break Err(Trouble::passing(Error::new(Reason::SourceInvalid, message)));
             }
-            assembly.write(*at, &piece).map_err(Trouble::lasting)?;
+            assembly.write(*at, piece.clone()).map_err(Trouble::lasting)?;
             recorder.written(&piece).map_err(unrecorded)?;
             *at += length;
             self.with.meter.add_bytes(length);
