@@ -191,6 +191,9 @@ impl Assembly {
         while order.end == start && !order.pieces.is_empty() && self.waiting.bytes.load(Relaxed) >= self.waiting.most {
             order = self.got_on.wait(order).unwrap_or_else(PoisonError::into_inner);
         }
+        if let Some(error) = order.failed.take() {
+            return Err(self.failed("read back", error));
+        }
         if order.end != start {
             return Ok(());
         }
@@ -216,7 +219,7 @@ impl Assembly {
     /// Starts over, empty.
     pub(super) fn restart(&self) -> Result<(), Error> {
         *locked(&self.there) = Spans::default();
-        let mut order = self.idle();
+        let mut order = self.settled();
         *order = InOrder::new(self.algorithm, self.size);
         self.hashed.store(0, Relaxed);
         // Records first: a record without its bytes says nothing, bytes without a record are written again.
@@ -237,7 +240,7 @@ impl Assembly {
             if sync { self.file.sync_all() } else { Ok(()) }
         };
         finish().map_err(|error| self.failed("sync", error))?;
-        let mut order = self.idle();
+        let mut order = self.settled();
         if let Some(error) = order.failed.take() {
             return Err(self.failed("read back", error));
         }
@@ -263,7 +266,7 @@ impl Assembly {
             } else {
                 let start = order.end;
                 let end = locked(&self.there).run_from(start).min(start + READ_BACK);
-                if start == end || order.failed.is_some() {
+                if start == end {
                     break;
                 }
                 order.end = end;
@@ -273,6 +276,7 @@ impl Assembly {
                 hasher.update(&buffer);
                 self.hashed_more(end - start);
                 if let Err(error) = read {
+                    // Goes on, since others wait for it. The next writer, or the end of the file, tells.
                     locked(&self.order).failed = Some(error);
                 }
             }
@@ -291,13 +295,19 @@ impl Assembly {
         }
     }
 
-    /// Waits until no thread hashes any more.
-    fn idle(&self) -> MutexGuard<'_, InOrder> {
-        let mut order = locked(&self.order);
-        while order.hasher.is_none() {
-            order = self.got_on.wait(order).unwrap_or_else(PoisonError::into_inner);
+    /// Waits until everything that is in order is hashed and no thread hashes any more.
+    fn settled(&self) -> MutexGuard<'_, InOrder> {
+        loop {
+            // A thread that was asked to may not have begun.
+            self.hash_in_order();
+            let mut order = locked(&self.order);
+            while order.hasher.is_none() {
+                order = self.got_on.wait(order).unwrap_or_else(PoisonError::into_inner);
+            }
+            if order.pieces.is_empty() {
+                return order;
+            }
         }
-        order
     }
 
     fn failed(&self, doing: &str, error: io::Error) -> Error {

@@ -102,10 +102,8 @@ impl<'a> Run<'a> {
             self.schedule.set_streams(ramp.streams());
             self.start()?;
             if self.tasks.is_empty() && !self.schedule.waits_for_digests() {
-                let missing =
-                    self.plan.files.iter().find(|file| self.records.iter().all(|record| record.path != file.path));
                 // Nothing runs and nothing is left to ask for: then every file is there, or the loader is wrong.
-                return missing.map_or(Ok(()), |file| Err(lost(file)));
+                return if self.records.len() == self.plan.files.len() { Ok(()) } else { Err(self.lost_one()) };
             }
             tokio::select! {
                 // What a stream tells comes before its end.
@@ -265,6 +263,13 @@ impl<'a> Run<'a> {
         let kept = self.kept_name(&target.file);
         self.tasks.spawn_blocking(move || accept(&with, &target, kept));
         Ok(())
+    }
+
+    /// The fault of ours that some file of the plan was never fetched.
+    fn lost_one(&self) -> Error {
+        let is_there = |file: &PlannedFile| self.records.iter().any(|record| record.path == file.path);
+        let missing = self.plan.files.iter().find(|file| !is_there(file));
+        missing.map_or_else(|| Error::new(Reason::DownloadFailed, "the loader fetched a file twice"), lost)
     }
 
     /// Begins a file anew.
