@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
                 self.records.push(record);
                 continue;
             }
-            if let Some(name) = self.kept_name(file) {
+            if let Some(name) = kept_name(file) {
                 kept.extend([records_name(&name), name]);
             }
             missing.push(index);
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
         space::check(staging.path(), missing.iter().filter_map(|&index| self.room(&self.plan.files[index])))?;
         for index in missing {
             let file = &self.plan.files[index];
-            if self.kept_name(file).is_some() {
+            if kept_name(file).is_some() {
                 self.waiting.push_back(index);
             } else {
                 let target = Arc::new(Target::new(index, file.clone()));
@@ -167,21 +167,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The name under which a large file is kept for later runs, if anything tells its content from another one.
-    fn kept_name(&self, file: &PlannedFile) -> Option<String> {
-        let large = file.size? > UNSYNCED;
-        let content = file.digest.as_ref().map(ToString::to_string).or_else(|| file.etag.clone())?;
-        large.then(|| {
-            let mut hasher = Hasher::new(Algorithm::Sha256, 0);
-            hasher.update(serde_json::json!([file.path, file.size, content]).to_string().as_bytes());
-            hasher.finish().hex()[..32].to_owned()
-        })
-    }
-
     /// Bytes that a file will still take.
     fn room(&self, file: &PlannedFile) -> Option<u64> {
-        let name = self.kept_name(file);
-        let begun = name.and_then(|name| fs::symlink_metadata(self.with.staging.incoming(&name)).ok());
+        let begun = kept_name(file).and_then(|name| fs::symlink_metadata(self.with.staging.incoming(&name)).ok());
         // Blocks of 512 bytes, whatever the file system uses.
         let there = begun.map_or(0, |found| found.blocks() * 512);
         Some(file.size?.saturating_sub(there))
@@ -194,7 +182,7 @@ impl<'a> Run<'a> {
         {
             self.begun += 1;
             let (with, file) = (self.with.clone(), self.plan.files[index].clone());
-            let name = self.kept_name(&file).unwrap_or_default();
+            let name = kept_name(&file).unwrap_or_default();
             self.tasks.spawn(async move { Ok(Done::Prepared(prepare(with, index, file, name).await?)) });
         }
         let hashed = |targets: &BTreeMap<usize, Arc<Target>>, file: usize| {
@@ -237,7 +225,7 @@ impl<'a> Run<'a> {
             }
             Done::Accepted(index, record) => {
                 let target = self.targets.remove(&index);
-                self.begun -= usize::from(target.is_some_and(|target| self.kept_name(&target.file).is_some()));
+                self.begun -= usize::from(target.is_some_and(|target| kept_name(&target.file).is_some()));
                 self.with.meter.add_file();
                 self.records.push(record);
             }
@@ -260,7 +248,7 @@ impl<'a> Run<'a> {
     fn complete(&mut self, index: usize) -> Result<(), Error> {
         let (with, target) =
             (self.with.clone(), self.targets.get(&index).ok_or_else(|| lost(&self.plan.files[index]))?.clone());
-        let kept = self.kept_name(&target.file);
+        let kept = kept_name(&target.file);
         self.tasks.spawn_blocking(move || accept(&with, &target, kept));
         Ok(())
     }
@@ -285,6 +273,17 @@ impl<'a> Run<'a> {
         self.schedule.add(index, size, Spans::default());
         Ok(())
     }
+}
+
+/// The name under which a large file is kept for later runs, if anything tells its content from another one.
+fn kept_name(file: &PlannedFile) -> Option<String> {
+    let large = file.size? > UNSYNCED;
+    let content = file.digest.as_ref().map(ToString::to_string).or_else(|| file.etag.clone())?;
+    large.then(|| {
+        let mut hasher = Hasher::new(Algorithm::Sha256, 0);
+        hasher.update(serde_json::json!([file.path, file.size, content]).to_string().as_bytes());
+        hasher.finish().hex()[..32].to_owned()
+    })
 }
 
 /// Opens a large file, with what an earlier run has left of it.
