@@ -30,6 +30,8 @@ use schedule::Limits;
 const STREAM_BUFFER: u64 = 512 << 10;
 /// Connections for large files that still help.
 const MOST_STREAMS: u64 = 32;
+/// Bytes that one request for a part of a large file asks for. A second or so of a slow connection.
+const RANGE: u64 = 8 << 20;
 /// Largest file that counts as small, in bytes. It is also the buffer of one connection for small files.
 const SMALL: u64 = 100 << 10;
 /// Small files that are asked for at once where latency is what counts. Sources redirect, so each takes two answers.
@@ -83,8 +85,9 @@ fn limits(buffers: u64) -> Limits {
         streams: count((buffers / 2 / STREAM_BUFFER).clamp(1, MOST_STREAMS)),
         small: count((buffers / 2 / SMALL).clamp(1, MOST_SMALL)),
         small_size: SMALL,
-        range: 8 << 20,
-        window: 128 << 20,
+        range: RANGE,
+        // As many parts as there may be connections, if one file has them all.
+        window: MOST_STREAMS * RANGE,
     }
 }
 

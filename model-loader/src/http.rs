@@ -8,7 +8,13 @@ mod retry;
 mod tests;
 mod waits;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -35,6 +41,8 @@ pub(crate) struct Http {
     stall_timeout: Duration,
     retry: RetryPolicy,
     waits: Arc<Waits>,
+    /// Shortest time to an answer so far, in microseconds.
+    quickest: Arc<AtomicU64>,
 }
 
 /// An answer that was read as a whole.
@@ -51,7 +59,8 @@ impl Http {
     /// The file of extra certificate authorities cannot be read.
     pub(crate) fn new(access: &Access, stall_timeout: Duration, retry: RetryPolicy) -> Result<Self, Error> {
         let waits = Arc::new(Waits::new(retry.longest_waits));
-        Ok(Self { client: client::build(access)?, stall_timeout, retry, waits })
+        let quickest = Arc::new(AtomicU64::new(u64::MAX));
+        Ok(Self { client: client::build(access)?, stall_timeout, retry, waits, quickest })
     }
 
     /// The client, to write requests with.
@@ -88,8 +97,17 @@ impl Http {
 
     /// Sends a request once and gives back any answer, also one of refusal.
     pub(crate) async fn answer(&self, request: RequestBuilder, what: &str) -> Result<Response, Trouble> {
+        let begun = Instant::now();
         let sent = tokio::time::timeout(self.stall_timeout, request.send()).await;
-        sent.map_err(|_| self.stalled(what))?.map_err(|error| broken(error, what))
+        let response = sent.map_err(|_| self.stalled(what))?.map_err(|error| broken(error, what))?;
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.quickest.fetch_min(micros, Relaxed);
+        Ok(response)
+    }
+
+    /// The shortest time from a request to its answer so far. Very long before the first.
+    pub(crate) fn quickest_answer(&self) -> Duration {
+        Duration::from_micros(self.quickest.load(Relaxed))
     }
 
     /// The next bytes of a body, `None` at its end.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-/// Connections until it is known how fast one is.
+/// Connections to a source next door, until it is known how fast one is. They may be enough.
 const FIRST: usize = 2;
+/// A source that takes longer to answer is far away.
+const NEXT_DOOR: Duration = Duration::from_millis(10);
 /// What a machine can receive, write and hash, in bytes per second, about. Connections that bring more only cost.
 const FAST: u64 = 1600 << 20;
-/// Connections to begin with where each is slow.
+/// Connections to begin with where the source is far away, or each is slow.
 const SLOW: usize = 16;
 /// More connections have helped if so many bytes more come, in percent.
 const WORTH: u64 = 10;
@@ -16,8 +18,8 @@ const FIRST_LOOKS: Duration = Duration::from_millis(50);
 /// How often afterwards. Long enough for a connection to get up to its speed.
 const LOOKS: Duration = Duration::from_millis(250);
 
-/// Begins with the more connections the slower a first one is, doubles them as long as that brings more bytes, and takes
-/// a step back when it does not.
+/// Begins with the more connections the slower the first ones are, doubles them as long as that brings more bytes, and
+/// takes a step back when it does not.
 #[derive(Debug)]
 pub(super) struct Ramp {
     streams: usize,
@@ -37,9 +39,10 @@ enum Stage {
 }
 
 impl Ramp {
-    /// `most`: what the buffers allow.
-    pub(super) fn new(most: usize) -> Self {
-        Self { streams: FIRST.min(most), most, stage: Stage::Waiting }
+    /// `most`: what the buffers allow. `distance`: how long the source takes to answer.
+    pub(super) fn new(most: usize, distance: Duration) -> Self {
+        let first = if distance < NEXT_DOOR { FIRST } else { SLOW };
+        Self { streams: first.min(most), most, stage: Stage::Waiting }
     }
 
     /// Connections to use now.
@@ -88,7 +91,7 @@ mod tests {
 
     /// Looks at a link until nothing changes any more. `speed` gives MiB per second by connections.
     fn settle(most: usize, speed: impl Fn(u64) -> u64) -> Vec<usize> {
-        let mut ramp = Ramp::new(most);
+        let mut ramp = Ramp::new(most, Duration::ZERO);
         let mut seen = vec![ramp.streams()];
         for _ in 0..20 {
             ramp.look(speed(ramp.streams() as u64) * MIB, ramp.streams());
@@ -117,8 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn a_source_far_away_gets_many_connections_from_the_first_second() {
+        assert_eq!(Ramp::new(32, Duration::from_millis(50)).streams(), 16);
+        assert_eq!(Ramp::new(4, Duration::from_millis(50)).streams(), 4);
+        assert_eq!(Ramp::new(32, Duration::from_millis(1)).streams(), 2);
+    }
+
+    #[test]
     fn idle_connections_show_nothing() {
-        let mut ramp = Ramp::new(32);
+        let mut ramp = Ramp::new(32, Duration::ZERO);
         for _ in 0..3 {
             ramp.look(100 * MIB, 2);
         }

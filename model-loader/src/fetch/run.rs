@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
 
     async fn all(&mut self) -> Result<(), Error> {
         self.look()?;
-        let mut ramp = Ramp::new(self.limits.streams);
+        let mut ramp = Ramp::new(self.limits.streams, self.with.http.quickest_answer());
         let (mut before, mut looked) = (0, Instant::now());
         loop {
             self.schedule.set_streams(ramp.streams());
