@@ -16,15 +16,20 @@ async fn connections_are_kept_for_the_next_requests_however_many_there_are() {
     hub.set_faults(vec![Rule::new(Fault::Latency { millis: 300 })]).unwrap();
     let http = Http::new(&Access::default(), Duration::from_secs(20), RetryPolicy::default()).unwrap();
     let url = format!("{}/files/a", hub.url());
-    for round in 1..=3 {
+    let mut opened = 0;
+    // On a busy machine some are not back in the pool when the next round begins. Were too few kept, no round would do.
+    for round in 1..=20 {
         let all = (0..TOGETHER).map(|_| http.small(|| http.client().get(&url), Dialect::Plain, "a"));
         for small in join_all(all).await {
             assert_eq!(small.unwrap().body.len(), 20_000);
         }
         let stats = hub.stats();
         assert_eq!(stats.total().requests, round * TOGETHER);
-        // A few may not be back in the pool yet when the next round begins.
-        assert!(stats.connections < TOGETHER * 3 / 2, "{} connections after round {round}", stats.connections);
+        if round > 1 && stats.connections < opened + TOGETHER / 10 {
+            assert!(stats.peak_in_flight > 64, "{:?}", stats.peak_in_flight);
+            return;
+        }
+        opened = stats.connections;
     }
-    assert!(hub.stats().peak_in_flight > 64, "{:?}", hub.stats().peak_in_flight);
+    panic!("each round of {TOGETHER} requests opens new connections: {opened} in all");
 }
