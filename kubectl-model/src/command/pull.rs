@@ -1,0 +1,53 @@
+//! Creates a Model from the command line.
+
+use kube::api::PostParams;
+use model_core::api::{AccessMode, Model, ModelSpec, Storage};
+
+use super::{FIELD_MANAGER, wait};
+use crate::cli::Pull;
+use crate::cluster::{Cluster, model_name, object_name};
+use crate::error::Error;
+use crate::source;
+use crate::text::say;
+
+/// Creates the Model, and waits for it unless that is not wanted. The same Model again is waited for as well.
+pub(super) async fn pull(cluster: &Cluster, wish: &Pull) -> Result<bool, Error> {
+    let (name, model) = model(wish)?;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match cluster.api::<Model>().create(&params, &model).await {
+        Ok(_) => {
+            say(&format!("created Model {name} from {}", source::shown(&model.spec.source)))?;
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let there = cluster.model(&name).await?;
+            if there.spec.source != model.spec.source {
+                let what = format!("there is one of this name, from {}", source::shown(&there.spec.source));
+                let advice = "choose another name with --name, or delete that Model";
+                return Err(Error::cluster(&format!("create Model {name}"), what, advice));
+            }
+            say(&format!("Model {name} is there already, from this source"))?;
+        }
+        Err(error) => return Err(cluster.error(&format!("create Model {name}"), error)),
+    }
+    if wish.no_wait { Ok(true) } else { wait::wait(cluster, &name, None).await }
+}
+
+/// The Model that the command line asks for, and its name.
+pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
+    let source = source::parse(&wish.source, wish.revision.as_deref())?;
+    let name = match &wish.name {
+        Some(name) => model_name(name)?.to_owned(),
+        None => source::suggested_name(&source)?,
+    };
+    let secret = wish.secret.as_deref().map(|secret| object_name("secret", secret)).transpose()?;
+    let size = wish.size.clone();
+    let spec = ModelSpec {
+        source,
+        storage: Storage { storage_class: None, size, access_modes: vec![AccessMode::ReadWriteOnce] },
+        version: None,
+        credentials_secret: secret.map(str::to_owned),
+        node_selector: std::collections::BTreeMap::new(),
+        job_template: None,
+    };
+    Ok((name.clone(), Model::new(&name, spec)))
+}
