@@ -50,7 +50,7 @@ run: ## Run controller and webhook on this machine against the current cluster
 
 .PHONY: build
 build: ## Build the static binaries
-	cargo build --release -p model-controller -p model-webhook -p model-loader
+	cargo build --release -p model-controller -p model-webhook -p model-loader -p kubectl-model
 
 .PHONY: docker-build
 docker-build: build ## Build the images IMG-controller, IMG-webhook and IMG-loader with docker, podman or buildah (IMG=registry/name:tag)
