@@ -4,6 +4,7 @@
 mod create;
 mod faults;
 mod follow;
+mod logs;
 mod plane;
 mod retries;
 mod shell;
