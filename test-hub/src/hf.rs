@@ -6,6 +6,7 @@ pub(crate) mod cdn;
 pub(crate) mod refusal;
 pub(crate) mod resolve;
 pub(crate) mod tree;
+pub(crate) mod xet;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/api/models/{org}/{name}/revision/{revision}", get(api::model_at))
         .route("/api/models/{org}/{name}/tree/{revision}", get(tree::root))
         .route("/api/models/{org}/{name}/tree/{revision}/{*folder}", get(tree::folder))
+        .route("/api/models/{org}/{name}/xet-read-token/{revision}", get(xet::read_token))
         .route("/{org}/{name}/resolve/{revision}/{*path}", get(resolve::resolve))
         .route("/api/resolve-cache/models/{org}/{name}/{commit}/{*path}", get(resolve::cached))
         .nest(cdn::SAME_ORIGIN, cdn::router())

@@ -21,8 +21,20 @@ pub(crate) struct Description {
     pub private: bool,
     /// Visible to all, its files readable with [`crate::HubConfig::token`] only.
     pub gated: bool,
+    /// Where the large files lie in Xet storage. A repository without it has none there.
+    pub xet: Option<Xet>,
     /// Paths that the listing names although no such file exists, for hostile names.
     pub listed: Vec<String>,
+}
+
+/// The `xet` of `.hub/repo.json`: a storage that is not part of the hub, and what has been uploaded to it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Xet {
+    /// Base URL of the storage.
+    pub cas_url: String,
+    /// What the storage calls each file, by SHA-256.
+    pub hashes: BTreeMap<String, String>,
 }
 
 /// One file of a revision.

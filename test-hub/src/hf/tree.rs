@@ -48,7 +48,8 @@ pub(crate) async fn folder(
     let (_, repository) = visible(&shared, &headers, org, name).await?;
     let revision = revision(&repository, &wanted)?;
     let recursive = asked.recursive.eq_ignore_ascii_case("true") || asked.recursive == "1";
-    let listing = listing(&revision, folder.trim_end_matches('/'), recursive);
+    let hashes = repository.description.xet.as_ref().map(|xet| xet.hashes.clone()).unwrap_or_default();
+    let listing = listing(&revision, &hashes, folder.trim_end_matches('/'), recursive);
     if listing.is_empty() && !folder.is_empty() {
         return Err(Refusal::EntryNotFound { commit: revision.commit.clone() });
     }
@@ -70,8 +71,11 @@ pub(crate) async fn folder(
     Ok(response)
 }
 
+/// What Xet storage calls files, by SHA-256.
+type Hashes = BTreeMap<String, String>;
+
 /// The entries below `folder` (empty for all), with the folders between, as the hub lists them.
-fn listing(revision: &Revision, folder: &str, recursive: bool) -> Vec<Value> {
+fn listing(revision: &Revision, hashes: &Hashes, folder: &str, recursive: bool) -> Vec<Value> {
     let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
     let mut items: BTreeMap<&str, Value> = BTreeMap::new();
     for (path, entry) in revision.entries.iter().filter(|(path, _)| path.starts_with(&prefix)) {
@@ -84,7 +88,7 @@ fn listing(revision: &Revision, folder: &str, recursive: bool) -> Vec<Value> {
             nested = true;
         }
         if recursive || !nested {
-            items.insert(path, file(path, entry));
+            items.insert(path, file(path, entry, hashes));
         }
     }
     items.into_values().collect()
@@ -94,11 +98,14 @@ fn directory(path: &str) -> Value {
     json!({"type": "directory", "oid": sha1(path.as_bytes()), "size": 0, "path": path})
 }
 
-fn file(path: &str, entry: &Entry) -> Value {
+fn file(path: &str, entry: &Entry, hashes: &Hashes) -> Value {
     let mut item = json!({"type": "file", "oid": entry.oid, "size": entry.size, "path": path});
     if let Some(sha256) = &entry.lfs {
         let pointer = lfs_pointer(sha256, entry.size).len();
         item["lfs"] = json!({"oid": sha256, "size": entry.size, "pointerSize": pointer});
+        if let Some(hash) = hashes.get(sha256) {
+            item["xetHash"] = hash.as_str().into();
+        }
     }
     item
 }
@@ -116,7 +123,7 @@ mod tests {
             entries: paths.iter().map(|path| ((*path).to_owned(), entry.clone())).collect(),
         };
         let names = |folder, recursive| -> Vec<String> {
-            let items = listing(&revision, folder, recursive);
+            let items = listing(&revision, &Hashes::new(), folder, recursive);
             items.iter().map(|item| item["path"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(
