@@ -68,6 +68,12 @@ impl Http {
         &self.client
     }
 
+    /// Longest time without a byte.
+    #[cfg(feature = "xet")]
+    pub(crate) fn stall_timeout(&self) -> Duration {
+        self.stall_timeout
+    }
+
     /// A fresh budget of tries. Waits come out of one budget for all requests of this client and its clones.
     pub(crate) fn budget(&self) -> Budget {
         Budget::new(self.retry, self.waits.clone())

@@ -26,6 +26,11 @@
 //!
 //! rustls with ring, named explicitly: no process-wide provider needs to be installed. The public roots are compiled in.
 //!
+//! # Xet storage
+//!
+//! With the feature `xet`, which is off, large files that a hub keeps there come from there, verified as all others. Its
+//! crates trust the certificate authorities of the system, and no others.
+//!
 //! # Directories that cannot be replaced
 //!
 //! A mount point, or a directory whose parent is not writable, cannot be the target of a rename. There files are prepared

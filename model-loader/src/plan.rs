@@ -9,6 +9,9 @@ mod registry;
 mod s3;
 mod url;
 
+#[cfg(feature = "xet")]
+pub(crate) use hugging_face::XetPieces;
+
 use http::HeaderMap;
 use model_core::reason::Reason;
 use reqwest::RequestBuilder;
@@ -113,6 +116,22 @@ impl Remote {
             // A tag that looks like an MD5 is none with some kinds of encryption, and there may be something better.
             Self::S3(bucket) if is_md5 => bucket.checksum(file, http).await,
             _ => Ok(file.digest.clone()),
+        }
+    }
+
+    /// A part of a file as pieces in order, where the source keeps the file in Xet storage. `dir` is for what the
+    /// crates of that storage insist on writing.
+    #[cfg(feature = "xet")]
+    pub(crate) async fn xet(
+        &self,
+        http: &Http,
+        dir: &std::path::Path,
+        file: &PlannedFile,
+        part: std::ops::Range<u64>,
+    ) -> Result<Option<XetPieces>, crate::http::Trouble> {
+        match self {
+            Self::Hub(hub) => hub.xet(http, dir, file, part).await,
+            Self::Registry(_) | Self::S3(_) | Self::Url(_) => Ok(None),
         }
     }
 

@@ -1,5 +1,8 @@
 //! One part of one file: request, receive, write; go on at the byte after every interruption.
 
+#[cfg(feature = "xet")]
+mod xet;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::Ordering::Relaxed},
@@ -161,6 +164,10 @@ impl Stream {
 
     /// One request, from the byte that was reached.
     async fn attempt(&mut self, at: &mut u64) -> Result<End, Trouble> {
+        #[cfg(feature = "xet")]
+        if let Some(end) = self.attempt_xet(at).await? {
+            return Ok(end);
+        }
         let Fetch { http, remote, .. } = &*self.with;
         let (target, what) = (self.target.clone(), self.target.file.path.as_str());
         if *at > 0 && self.has_all() && !target.is_recognisable() {

@@ -1,5 +1,10 @@
 //! The Hugging Face hub: revision, tree, and where files lie.
 
+#[cfg(feature = "xet")]
+mod xet;
+#[cfg(feature = "xet")]
+pub(crate) use xet::Pieces as XetPieces;
+
 use http::{HeaderMap, header};
 use model_core::reason::Reason;
 use reqwest::RequestBuilder;
@@ -23,6 +28,8 @@ pub(crate) struct Hub {
     repo: String,
     commit: String,
     token: Option<String>,
+    #[cfg(feature = "xet")]
+    storage: xet::Storage,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +45,9 @@ struct Entry {
     oid: String,
     size: u64,
     lfs: Option<Lfs>,
+    #[cfg(feature = "xet")]
+    #[serde(rename = "xetHash")]
+    xet_hash: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +60,14 @@ impl Hub {
     /// Finds the commit that the revision stands for now.
     pub(super) async fn resolve(repo: &str, revision: &str, access: &Access, http: &Http) -> Result<Self, Error> {
         let (endpoint, token) = (access.hf_endpoint.clone(), access.hf_token.clone());
-        let mut hub = Self { endpoint, repo: repo.to_owned(), commit: String::new(), token };
+        let mut hub = Self {
+            endpoint,
+            repo: repo.to_owned(),
+            commit: String::new(),
+            token,
+            #[cfg(feature = "xet")]
+            storage: xet::Storage::default(),
+        };
         let url = hub.url(&["api", "models"], &["revision", revision]);
         let what = format!("hf://{repo}@{revision}");
         let (Revision { sha }, _) = hub.json(http, &url, &what).await?;
@@ -74,7 +91,10 @@ impl Hub {
         for _ in 0..MAX_PAGES {
             let (entries, headers): (Vec<Entry>, _) = self.json(http, &url, &what).await?;
             for entry in entries.into_iter().filter(|entry| entry.kind == "file") {
-                files.push(planned(&entry)?);
+                let file = planned(&entry)?;
+                #[cfg(feature = "xet")]
+                self.storage.note(&file, entry.xet_hash);
+                files.push(file);
             }
             // Only the query of the next page is taken: the token goes to the endpoint and nowhere else.
             match next_page(&headers).and_then(|next| url.join(&next).ok()) {
@@ -156,6 +176,8 @@ mod tests {
             repo: "org/repo".to_owned(),
             commit: "c0ffee".to_owned(),
             token: None,
+            #[cfg(feature = "xet")]
+            storage: xet::Storage::default(),
         };
         for (endpoint, root) in
             [("https://hub.co", "https://hub.co"), ("https://hub.co/mirror/", "https://hub.co/mirror")]
