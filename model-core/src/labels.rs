@@ -31,6 +31,21 @@ pub const REFRESH: &str = "models.main-currents.news/refresh";
 /// no Model but those of the same namespace that the pod itself asks to write to. Nothing is granted or refused by it.
 pub const WRITABLE: &str = "models.main-currents.news/writable";
 
+/// Scheduling gate of a pod that waits for its models. The controller takes it off once they are published.
+pub const GATE: &str = "models.main-currents.news/model-not-ready";
+
+/// Label on a pod that was given [`GATE`]: `"true"`.
+///
+/// It selects the pods that the controller watches, and goes with the gate. A pod that lost it keeps its gate and waits
+/// for ever; one that has it without the gate is left alone.
+pub const GATED: &str = "models.main-currents.news/gated";
+
+/// Annotation on a pod that was given [`GATE`]: the content ids that its models will have, as `NAME=ID`, separated by
+/// commas.
+///
+/// Of use where a mount has no sub path to tell: with stock images, whose files lie at the claim's root.
+pub const WAITS_FOR: &str = "models.main-currents.news/waits-for";
+
 /// Field manager of the controller's writes.
 pub const FIELD_MANAGER: &str = "model-controller";
 
@@ -46,6 +61,9 @@ pub mod inject {
     pub const CONTAINER: &str = "container";
     /// Whether `MODEL_…` variables are set. Default `"true"`.
     pub const INJECT_ENV: &str = "inject-env";
+    /// Whether the pod waits for a Model that is not Ready, or is denied: `"wait"` or `"deny"`. Default: what the webhook's
+    /// flag says.
+    pub const WHEN_NOT_READY: &str = "when-not-ready";
     /// Written, not read as a wish: the containers that were chosen, so that a second pass moves nothing.
     pub const INJECTED_CONTAINERS: &str = "injected-containers";
     /// Label that marks a pod as done: `"true"`.

@@ -47,17 +47,23 @@ impl<'a> TryFrom<&'a Model> for Persisted<'a> {
         if !is_model_name(name) {
             return Err(NotPersisted::BadName(name.to_owned()));
         }
-        let refresh = meta.annotations.as_ref().and_then(|all| all.get(labels::REFRESH)).map(String::as_str);
         Ok(Self {
             name,
             namespace: meta.namespace.as_deref().ok_or(NotPersisted::NoField("namespace"))?,
             uid: meta.uid.as_deref().ok_or(NotPersisted::NoField("uid"))?,
             generation: meta.generation.ok_or(NotPersisted::NoField("generation"))?,
-            content_id: content_id(&model.spec.source, model.spec.version.as_deref(), refresh),
+            content_id: wanted_content_id(model),
             spec: &model.spec,
             status: model.status.as_ref(),
         })
     }
+}
+
+/// The [content id](crate::content) that spec and refresh annotation ask for.
+#[must_use]
+pub fn wanted_content_id(model: &Model) -> String {
+    let refresh = model.metadata.annotations.as_ref().and_then(|all| all.get(labels::REFRESH)).map(String::as_str);
+    content_id(&model.spec.source, model.spec.version.as_deref(), refresh)
 }
 
 impl Persisted<'_> {

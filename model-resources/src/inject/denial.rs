@@ -23,6 +23,14 @@ pub enum Denial {
         /// What to do.
         advice: String,
     },
+    /// The pod would have to wait for a Model, and names its node.
+    #[error(
+        "a pod that names its node cannot wait for a model: remove spec.nodeName {node:?} (nodeSelector or affinity do the same), or create the pod once its models are Ready"
+    )]
+    CannotWait {
+        /// `spec.nodeName`.
+        node: String,
+    },
     /// An annotation has a value that means nothing.
     #[error("annotation {annotation} has the value {value:?}: {expected}")]
     AnnotationInvalid {
@@ -106,6 +114,7 @@ impl Denial {
         match self {
             Self::ModelNotFound { .. } => "ModelNotFound",
             Self::ModelNotReady { .. } => "ModelNotReady",
+            Self::CannotWait { .. } => "CannotWait",
             Self::AnnotationInvalid { .. } => "AnnotationInvalid",
             Self::AnnotationsDiffer { .. } => "AnnotationsDiffer",
             Self::ContainerNotFound { .. } => "ContainerNotFound",

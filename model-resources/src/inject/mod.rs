@@ -4,6 +4,9 @@
 //! mounted, or says why it cannot, and [`inject`] computes the JSON Patch. The patch is computed on the raw JSON of
 //! the pod and only adds, so nothing that this crate does not know is dropped or moved.
 //!
+//! A pod that may wait gets what [`awaited_model`] says in place of a Model that is not Ready, and [`inject_and_gate`];
+//! [`crate::gate`] then tells when it may be scheduled.
+//!
 //! ```
 //! use model_resources::inject::{inject, parse};
 //! use serde_json::json;
@@ -25,6 +28,7 @@ mod container;
 mod denial;
 mod edit;
 mod env;
+mod gate;
 mod mount;
 mod ready;
 mod wish;
@@ -35,8 +39,8 @@ use model_core::labels::inject::{INJECTED, INJECTED_CONTAINERS};
 use serde_json::{Value, json};
 
 pub use denial::Denial;
-pub use ready::{ReadyModel, ready_model};
-pub use wish::{Setting, Wish, parse, writes_to};
+pub use ready::{ContentPlace, ReadyModel, awaited_model, ready_model};
+pub use wish::{Setting, UnknownWord, WhenNotReady, Wish, parse, writes_to};
 
 use container::Target;
 use edit::Edit;
@@ -45,12 +49,37 @@ use edit::Edit;
 ///
 /// The patch is empty when everything is there already: a second pass adds nothing and moves nothing, also with a
 /// container put in front since the first. The label that marks a pod as done is no proof of that by itself. A pod that
-/// gets a writable mount is marked with a second label, [`WRITABLE`].
+/// gets a writable mount is marked with a second label, [`WRITABLE`]. One that has our scheduling gate, as a copy of a
+/// waiting pod does, also gets what [`inject_and_gate`] adds, or nobody would ever take the gate off.
 ///
 /// # Errors
 /// When the wanted container does not exist, when a name or a path is taken, or when the pod is not one that the API
 /// server could have sent.
 pub fn inject(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Patch, Denial> {
+    if gate::is_gated(pod) {
+        return inject_and_gate(pod, wish, models);
+    }
+    Ok(mounts(pod, wish, models)?.into_patch())
+}
+
+/// Computes the patch of [`inject`] for a pod that has to wait: with the scheduling gate [`GATE`] after any others, the
+/// label [`GATED`] that the controller finds it by, and the content ids that it waits for in [`WAITS_FOR`].
+///
+/// `models` are all that the pod asks for, also those that are Ready already. A second pass adds nothing.
+///
+/// # Errors
+/// As [`inject`]; and when the pod names its node, because the API server lets no such pod have a gate.
+///
+/// [`GATE`]: model_core::labels::GATE
+/// [`GATED`]: model_core::labels::GATED
+/// [`WAITS_FOR`]: model_core::labels::WAITS_FOR
+pub fn inject_and_gate(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Patch, Denial> {
+    let mut edit = mounts(pod, wish, models)?;
+    gate::gate(pod, models, &mut edit)?;
+    Ok(edit.into_patch())
+}
+
+fn mounts(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Edit, Denial> {
     let label = format!("{}/{INJECTED}", wish.prefix);
     let record = format!("{}/{INJECTED_CONTAINERS}", wish.prefix);
     let target = Target::choose(pod, wish, &record)?;
@@ -83,7 +112,7 @@ pub fn inject(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Patch, 
     if member(pod, "annotations", &record) != Some(target.name) {
         edit.insert(pod, &["metadata", "annotations"], &record, json!(target.name))?;
     }
-    Ok(edit.into_patch())
+    Ok(edit)
 }
 
 /// The value of a label or an annotation.

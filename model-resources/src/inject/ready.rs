@@ -1,7 +1,8 @@
-//! From a Model to what can be mounted of it.
+//! From a Model to what can be mounted of it, now or later.
 
 use model_core::api::{Content, Model, ModelStatus, Phase};
-use model_core::names::claim_name;
+use model_core::names::{claim_name, revision_path};
+use model_core::persisted::wanted_content_id;
 
 use super::Denial;
 
@@ -64,4 +65,47 @@ pub fn ready_model(name: &str, namespace: &str, model: Option<&Model>) -> Result
             Err(not_ready(format!("is Failed{because}"), look))
         }
     }
+}
+
+/// Where downloads put their files on a claim: what the images that the controller starts do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContentPlace {
+    /// At the claim's root, as stock images do.
+    #[default]
+    Root,
+    /// In a directory for each content id, as the loader does.
+    Revisions,
+}
+
+/// What will be mounted of a Model that is not Ready: the content that its spec asks for now.
+///
+/// A pod's mounts never change, so they name the content before it is there. That takes a Model: of one that does not
+/// exist nothing is known, and its pods are denied.
+///
+/// # Errors
+/// When there is no such Model, or when it is being deleted.
+pub fn awaited_model(
+    name: &str,
+    namespace: &str,
+    model: Option<&Model>,
+    place: ContentPlace,
+) -> Result<ReadyModel, Denial> {
+    let Some(model) = model.filter(|model| model.metadata.deletion_timestamp.is_none()) else {
+        return ready_model(name, namespace, model);
+    };
+    let id = wanted_content_id(model);
+    let path = match place {
+        ContentPlace::Root => String::new(),
+        ContentPlace::Revisions => revision_path(&id),
+    };
+    let content = Content {
+        id,
+        path,
+        version: model.spec.version.clone(),
+        source: model.spec.source.clone(),
+        resolved_revision: None,
+        bytes: None,
+        verified: false,
+    };
+    Ok(ReadyModel { name: name.to_owned(), claim_name: claim_name(name), content })
 }

@@ -1,8 +1,11 @@
 //! What a pod asks for: its annotations, read once.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
-use model_core::labels::inject::{CONTAINER, DEFAULT_MOUNT_PATH, INJECT, INJECT_ENV, MOUNT_PATH, READ_ONLY};
+use model_core::labels::inject::{
+    CONTAINER, DEFAULT_MOUNT_PATH, INJECT, INJECT_ENV, MOUNT_PATH, READ_ONLY, WHEN_NOT_READY,
+};
 use model_core::labels::{GROUP, SPECIFICATION_PREFIX};
 use model_core::names::is_model_name;
 use serde_json::{Value, json};
@@ -26,9 +29,40 @@ pub struct Wish {
     pub container: Option<Setting>,
     /// Whether `MODEL_…` variables are set.
     pub inject_env: bool,
+    /// What becomes of the pod while a Model is not Ready. `None`: it does not say.
+    pub when_not_ready: Option<WhenNotReady>,
     /// Mount path with `{name}` in it wherever paths of several Models have to differ.
     mount_path: String,
 }
+
+/// What becomes of a pod while a Model that it asks for is not Ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenNotReady {
+    /// It is not admitted.
+    #[default]
+    Deny,
+    /// It is admitted and not scheduled before its models are published.
+    Wait,
+}
+
+impl FromStr for WhenNotReady {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            _ if text.eq_ignore_ascii_case("deny") => Ok(Self::Deny),
+            _ if text.eq_ignore_ascii_case("wait") => Ok(Self::Wait),
+            _ => Err(UnknownWord),
+        }
+    }
+}
+
+/// The text is none of the words of [`WhenNotReady`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{EITHER}")]
+pub struct UnknownWord;
+
+const EITHER: &str = "write \"deny\" or \"wait\"";
 
 /// One annotation of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +95,7 @@ pub fn parse(pod: &Value) -> Result<Option<Wish>, Denial> {
         prefix: if asked.annotation.starts_with(GROUP) { GROUP } else { SPECIFICATION_PREFIX },
         read_only: boolean(setting(pod, READ_ONLY)?)?,
         inject_env: boolean(setting(pod, INJECT_ENV)?)?,
+        when_not_ready: when_not_ready(setting(pod, WHEN_NOT_READY)?)?,
         container: setting(pod, CONTAINER)?,
         mount_path: mount_path(setting(pod, MOUNT_PATH)?, &models)?,
         models,
@@ -123,6 +158,11 @@ fn boolean(setting: Option<Setting>) -> Result<bool, Denial> {
         Some(setting) if setting.value.eq_ignore_ascii_case("false") => Ok(false),
         Some(setting) => Err(invalid(setting, "write \"true\" or \"false\"")),
     }
+}
+
+fn when_not_ready(setting: Option<Setting>) -> Result<Option<WhenNotReady>, Denial> {
+    let Some(setting) = setting else { return Ok(None) };
+    setting.value.parse().map(Some).map_err(|UnknownWord| invalid(setting, EITHER))
 }
 
 /// The path with `{name}` in it wherever several models need different paths.

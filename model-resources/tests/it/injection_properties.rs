@@ -94,7 +94,7 @@ fn containers(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
 }
 
 /// A pod that asks for models, in many forms that an API server lets through.
-fn pod() -> impl Strategy<Value = Value> {
+pub fn pod() -> impl Strategy<Value = Value> {
     let prefix = proptest::sample::select(vec!["models.example.com", "models.main-currents.news"]);
     let asked = proptest::sample::select(vec!["a", "a,b", " b,, a,b ", "llama-3-8b"]);
     let path = proptest::option::of(proptest::sample::select(vec!["/models", "/data/{name}", "/x/y", "/mnt"]));
@@ -204,8 +204,8 @@ proptest! {
     }
 
     #[test]
-    fn any_annotations_are_read_or_denied(values in proptest::collection::vec("\\PC{0,20}", 5)) {
-        let keys = ["inject", "mount-path", "read-only", "container", "inject-env"];
+    fn any_annotations_are_read_or_denied(values in proptest::collection::vec("\\PC{0,20}", 6)) {
+        let keys = ["inject", "mount-path", "read-only", "container", "inject-env", "when-not-ready"];
         let annotations: Map<_, _> =
             keys.into_iter().zip(values).map(|(key, value)| (format!("models.example.com/{key}"), json!(value))).collect();
         if let Ok(Some(wish)) = parse(&json!({ "metadata": { "annotations": annotations } })) {

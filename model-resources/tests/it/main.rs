@@ -6,6 +6,7 @@ mod commands;
 mod defaults;
 mod download_url;
 mod fixtures;
+mod gates;
 mod injection;
 mod injection_properties;
 mod kubelet;
