@@ -198,15 +198,19 @@ impl Awaited {
             return State::Superseded(News { message, key: format!("{name} superseded"), is_trouble: true });
         }
         let phase = model.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
+        let attempt = model.status.as_ref().and_then(|status| status.download.as_ref()).map_or(0, |run| run.attempt);
         let (message, is_trouble) = match published {
             Ok(_) => (format!("waiting for model {name}: newer content is being downloaded"), false),
             Err(Denial::ModelNotReady { state, advice, .. }) if phase == Phase::Failed => {
                 (format!("waiting for model {name}: it {state}; {advice}"), true)
             }
-            Err(Denial::ModelNotReady { state, .. }) => (format!("waiting for model {name}: it {state}"), false),
+            Err(Denial::ModelNotReady { state, .. }) => {
+                let again = phase == Phase::Downloading && attempt > 1;
+                let attempt = if again { format!(" (attempt {attempt})") } else { String::new() };
+                (format!("waiting for model {name}: it {state}{attempt}"), false)
+            }
             Err(denial) => (format!("waiting for model {name}: {denial}"), true),
         };
-        let attempt = model.status.as_ref().and_then(|status| status.download.as_ref()).map_or(0, |run| run.attempt);
         let key = format!("{name} {} {} {attempt}", phase.as_str(), reason(model));
         State::NotYet(News { message, key, is_trouble })
     }
