@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
 use json_patch::Patch;
 use kube::core::DeserializeGuard;
-use model_resources::inject::{Denial, ReadyModel, Wish, inject, parse, ready_model};
+use model_resources::inject::{
+    ContentPlace, Denial, ReadyModel, WhenNotReady, Wish, awaited_model, inject, inject_and_gate, parse, ready_model,
+};
 
 use crate::cache::ModelCache;
 use crate::causes::with_causes;
@@ -20,9 +22,21 @@ pub const PATH: &str = "/mutate-v1-pod";
 /// Largest body that is read. The API server itself accepts no object above 3 MiB.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
+/// What holds for pods that do not say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// What becomes of a pod while a Model is not Ready. Default: it is denied.
+    pub when_not_ready: WhenNotReady,
+    /// Where the files of a Model that is not Ready will lie. Default: where stock images put them.
+    ///
+    /// A pod that was told the wrong place is never scheduled without its files: the controller finds that its content
+    /// will not come, and treats the pod as one whose content was superseded.
+    pub content_place: ContentPlace,
+}
+
 /// Answers `AdmissionReview`s about pods at [`PATH`] from the cache, without calling out.
-pub fn router(models: ModelCache) -> Router {
-    Router::new().route(PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(models)
+pub fn router(models: ModelCache, defaults: Defaults) -> Router {
+    Router::new().route(PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state((models, defaults))
 }
 
 /// What becomes of a pod.
@@ -30,12 +44,14 @@ enum Outcome {
     /// It asks for no model, or has all of it already.
     Untouched,
     Injected(Patch),
+    /// It is injected, and waits for a Model.
+    Gated(Patch),
     Denied(Denial),
     /// The Models have not been read yet, so nothing is known about any of them.
     NotYet,
 }
 
-async fn answer(State(models): State<ModelCache>, body: Bytes) -> HttpResponse {
+async fn answer(State((models, defaults)): State<(ModelCache, Defaults)>, body: Bytes) -> HttpResponse {
     let request = match Request::parse(&body) {
         Ok(request) => request,
         Err(error) => {
@@ -44,11 +60,11 @@ async fn answer(State(models): State<ModelCache>, body: Bytes) -> HttpResponse {
             return (StatusCode::BAD_REQUEST, error).into_response();
         }
     };
-    let (wish, outcome) = decide(&request, &models);
+    let (wish, outcome) = decide(&request, &models, defaults);
     log(&request, wish.as_ref(), &outcome);
     let response = match outcome {
         Outcome::Untouched => Ok(Response::allow(&request)),
-        Outcome::Injected(patch) => Response::patch(&request, &patch),
+        Outcome::Injected(patch) | Outcome::Gated(patch) => Response::patch(&request, &patch),
         Outcome::Denied(denial) => Ok(Response::deny(&request, code(&denial), denial.reason(), denial.to_string())),
         Outcome::NotYet => Ok(Response::deny(&request, 503, NOT_YET_REASON, NOT_YET.to_owned())),
     };
@@ -62,7 +78,7 @@ const NOT_YET_REASON: &str = "ServiceUnavailable";
 const NOT_YET: &str = "the model webhook has just started and has not read the Models yet: try again in a few seconds; if this stays, check its log and that its service account may list and watch models";
 
 /// Pure but for the look-ups in the cache.
-fn decide(request: &Request, models: &ModelCache) -> (Option<Wish>, Outcome) {
+fn decide(request: &Request, models: &ModelCache, defaults: Defaults) -> (Option<Wish>, Outcome) {
     if !request.creates_pod() {
         return (None, Outcome::Untouched);
     }
@@ -74,16 +90,32 @@ fn decide(request: &Request, models: &ModelCache) -> (Option<Wish>, Outcome) {
     if !models.is_filled() {
         return (Some(wish), Outcome::NotYet);
     }
-    let ready: Result<Vec<_>, _> = wish.models.iter().map(|name| look_up(models, &request.namespace, name)).collect();
-    let outcome = match ready.and_then(|ready| inject(&request.object, &wish, &ready)) {
-        Ok(patch) if patch.0.is_empty() => Outcome::Untouched,
-        Ok(patch) => Outcome::Injected(patch),
+    let found: Result<Vec<_>, _> =
+        wish.models.iter().map(|name| look_up(models, defaults, &request.namespace, name, &wish)).collect();
+    let outcome = match found.and_then(|found| patch(request, &wish, found)) {
+        Ok((patch, _)) if patch.0.is_empty() => Outcome::Untouched,
+        Ok((patch, false)) => Outcome::Injected(patch),
+        Ok((patch, true)) => Outcome::Gated(patch),
         Err(denial) => Outcome::Denied(denial),
     };
     (Some(wish), outcome)
 }
 
-fn look_up(models: &ModelCache, namespace: &str, name: &str) -> Result<ReadyModel, Denial> {
+/// The patch, and whether the pod has to wait.
+fn patch(request: &Request, wish: &Wish, found: Vec<Found>) -> Result<(Patch, bool), Denial> {
+    let waits = found.iter().any(|found| !found.is_ready);
+    let models: Vec<_> = found.into_iter().map(|found| found.model).collect();
+    let patch = if waits { inject_and_gate } else { inject };
+    Ok((patch(&request.object, wish, &models)?, waits))
+}
+
+/// What the pod mounts of one Model.
+struct Found {
+    model: ReadyModel,
+    is_ready: bool,
+}
+
+fn look_up(models: &ModelCache, defaults: Defaults, namespace: &str, name: &str, wish: &Wish) -> Result<Found, Denial> {
     let found = models.get(namespace, name);
     let model = match found.as_deref() {
         None => None,
@@ -98,14 +130,22 @@ fn look_up(models: &ModelCache, namespace: &str, name: &str) -> Result<ReadyMode
             });
         }
     };
-    ready_model(name, namespace, model)
+    match (ready_model(name, namespace, model), wish.when_not_ready.unwrap_or(defaults.when_not_ready)) {
+        (Ok(model), _) => Ok(Found { model, is_ready: true }),
+        (Err(denial), WhenNotReady::Deny) => Err(denial),
+        (Err(_), WhenNotReady::Wait) => {
+            let model = awaited_model(name, namespace, model, defaults.content_place)?;
+            Ok(Found { model, is_ready: false })
+        }
+    }
 }
 
 /// 403 where the pod is in order and only its Model is not, 422 where the pod has to change.
 const fn code(denial: &Denial) -> u16 {
     match denial {
         Denial::ModelNotFound { .. } | Denial::ModelNotReady { .. } => 403,
-        Denial::AnnotationInvalid { .. }
+        Denial::CannotWait { .. }
+        | Denial::AnnotationInvalid { .. }
         | Denial::AnnotationsDiffer { .. }
         | Denial::ContainerNotFound { .. }
         | Denial::VolumeTaken { .. }
@@ -122,6 +162,7 @@ fn log(request: &Request, wish: Option<&Wish>, outcome: &Outcome) {
     match outcome {
         Outcome::Untouched => tracing::info!(namespace, pod, models, dry_run, outcome = "untouched", "admitted"),
         Outcome::Injected(_) => tracing::info!(namespace, pod, models, dry_run, outcome = "injected", "admitted"),
+        Outcome::Gated(_) => tracing::info!(namespace, pod, models, dry_run, outcome = "gated", "admitted"),
         Outcome::Denied(denial) => {
             let reason = denial.reason();
             tracing::info!(namespace, pod, models, dry_run, outcome = "denied", reason, %denial, "denied");

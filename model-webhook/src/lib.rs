@@ -1,13 +1,14 @@
 //! Admission of pods that ask for models.
 //!
 //! A pod with the annotation `models.main-currents.news/inject` is admitted with its models mounted, or denied in words
-//! that say what to do. The API server asks at [`PATH`]; every answer comes from a watch cache of Models, so no request
+//! that say what to do; one that may wait is admitted with a scheduling gate while a model is not Ready. The API server asks at [`PATH`]; every answer comes from a watch cache of Models, so no request
 //! ever waits for another one.
 //!
 //! - [`router`]: the answers, as an axum `Router` that can be embedded in any server.
 //! - [`ModelCache`]: the Models, kept current by a watch.
 //! - [`Server`]: everything the binary does: TLS from files with reload, health, graceful end.
 //! - [`registration`]: how the API server is told to ask.
+//! - [`gate_policy`]: who may let a waiting pod go.
 //! - [`Certificates`]: a certificate where no cert-manager makes one.
 //!
 //! What is patched and denied is decided by the pure crate `model-resources`.
@@ -16,12 +17,12 @@
 //!
 //! ```
 //! use axum::Router;
-//! use model_webhook::ModelCache;
+//! use model_webhook::{Defaults, ModelCache};
 //!
 //! fn add_models(server: Router, client: kube::Client) -> Router {
 //!     let (models, watch) = ModelCache::watch(client);
 //!     tokio::spawn(watch);
-//!     server.merge(model_webhook::router(models))
+//!     server.merge(model_webhook::router(models, Defaults::default()))
 //! }
 //! ```
 
@@ -30,6 +31,7 @@ mod cache;
 mod causes;
 pub mod certificates;
 mod client;
+pub mod gate_policy;
 mod health;
 mod options;
 pub mod registration;
@@ -37,7 +39,7 @@ mod review;
 mod server;
 mod tls;
 
-pub use admission::{PATH, router};
+pub use admission::{Defaults, PATH, router};
 pub use cache::{Guarded, ModelCache};
 pub use certificates::Certificates;
 pub use client::{Error as ClientError, client};

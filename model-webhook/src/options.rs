@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use model_resources::inject::{ContentPlace, WhenNotReady};
+
+use crate::admission::Defaults;
+
 /// How the webhook runs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -18,4 +23,26 @@ pub struct Options {
     /// Port of `/healthz` and `/readyz`, plain HTTP.
     #[arg(long, env = "MODEL_WEBHOOK_HEALTH_PORT", default_value_t = 8081)]
     pub health_port: u16,
+    /// What becomes of a pod whose Model is not Ready: denied, or admitted with a scheduling gate that the controller
+    /// takes off once the files are there. The pod's annotation when-not-ready wins.
+    #[arg(long, env = "MODEL_WEBHOOK_WHEN_NOT_READY", default_value = "deny",
+        value_parser = PossibleValuesParser::new(["deny", "wait"]).try_map(|word| word.parse::<WhenNotReady>()))]
+    pub when_not_ready: WhenNotReady,
+    /// What the controller downloads with: loader where it has a --loader-image, else stock. It tells where the files of
+    /// a Model that is not Ready will lie.
+    #[arg(long, env = "MODEL_WEBHOOK_DOWNLOADER", default_value = "stock", value_name = "DOWNLOADER",
+        value_parser = PossibleValuesParser::new(["stock", "loader"]).map(|word| content_place(&word)))]
+    pub downloader: ContentPlace,
+}
+
+impl Options {
+    /// What the flags say about pods.
+    #[must_use]
+    pub const fn defaults(&self) -> Defaults {
+        Defaults { when_not_ready: self.when_not_ready, content_place: self.downloader }
+    }
+}
+
+fn content_place(downloader: &str) -> ContentPlace {
+    if downloader == "loader" { ContentPlace::Revisions } else { ContentPlace::Root }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum_server::Handle;
 use kube::Client;
 
-use crate::admission::router;
+use crate::admission::{Defaults, router};
 use crate::cache::ModelCache;
 use crate::health::{Readiness, health_router};
 use crate::options::Options;
@@ -45,6 +45,7 @@ pub struct Server {
     admission: TcpListener,
     health: TcpListener,
     certificate: Certificate,
+    defaults: Defaults,
 }
 
 impl Server {
@@ -57,6 +58,7 @@ impl Server {
             certificate: Certificate::load(&options.cert_dir).await?,
             admission: listen(options.port)?,
             health: listen(options.health_port)?,
+            defaults: options.defaults(),
         })
     }
 
@@ -91,7 +93,7 @@ impl Server {
         let serve_admission = axum_server::from_tcp_rustls(self.admission, config)
             .map_err(Error::Serve)?
             .handle(admission.clone())
-            .serve(router(models).into_make_service());
+            .serve(router(models, self.defaults).into_make_service());
         let serve_health = axum_server::from_tcp(self.health)
             .map_err(Error::Serve)?
             .handle(health.clone())

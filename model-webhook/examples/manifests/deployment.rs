@@ -48,7 +48,12 @@ pub fn webhook() -> Deployment {
     container
         .args
         .get_or_insert_default()
-        .extend([format!("--port={WEBHOOK_PORT}"), format!("--cert-dir={CERTIFICATE_DIRECTORY}")]);
+        // The controller's Deployment names a loader image.
+        .extend([
+            format!("--port={WEBHOOK_PORT}"),
+            format!("--cert-dir={CERTIFICATE_DIRECTORY}"),
+            "--downloader=loader".to_owned(),
+        ]);
     container.ports.get_or_insert_default().push(port("https", WEBHOOK_PORT));
     container.volume_mounts = Some(vec![VolumeMount {
         name: "certificate".to_owned(),

@@ -1,13 +1,13 @@
 //! Where the API server finds the webhook.
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ServiceReference, WebhookClientConfig,
+    MutatingWebhookConfiguration, ServiceReference, ValidatingAdmissionPolicy, WebhookClientConfig,
 };
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use model_webhook::{PATH, registration};
+use model_webhook::{PATH, gate_policy, registration};
 
-use crate::names::{NAMESPACE, WEBHOOK, namespaced, selector};
+use crate::names::{CONTROLLER, NAMESPACE, WEBHOOK, namespaced, selector};
 
 pub fn service() -> Service {
     Service {
@@ -38,4 +38,9 @@ pub fn configuration() -> MutatingWebhookConfiguration {
         WebhookClientConfig { service: Some(service), ..WebhookClientConfig::default() },
         NAMESPACE,
     )
+}
+
+/// The controller may take the gate off waiting pods, and nobody else.
+pub fn gates() -> ValidatingAdmissionPolicy {
+    gate_policy::gate_policy(&format!("system:serviceaccount:{NAMESPACE}:{CONTROLLER}"))
 }

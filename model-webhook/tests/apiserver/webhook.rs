@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use kube::Client;
 use kube::api::{Api, PostParams};
+use model_resources::inject::{ContentPlace, WhenNotReady};
 use model_webhook::{Certificates, Options, PATH, Server, ServerError, registration};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -127,7 +128,14 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let certificates = Certificates::generate(&["127.0.0.1".to_owned()]).unwrap();
         certificates.write(directory.path()).unwrap();
-        let options = Options { kubeconfig: None, port: 0, cert_dir: directory.path().to_owned(), health_port: 0 };
+        let options = Options {
+            kubeconfig: None,
+            port: 0,
+            cert_dir: directory.path().to_owned(),
+            health_port: 0,
+            when_not_ready: WhenNotReady::Deny,
+            downloader: ContentPlace::Revisions,
+        };
         let server = Server::bind(&options).await.unwrap();
         let (port, health_port) = (server.port().unwrap(), server.health_port().unwrap());
         let (stop, stopped) = oneshot::channel();
