@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
+use crate::gates::{self, lift_gates};
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
 use crate::writers::{Writers, watch_writers};
@@ -35,7 +36,7 @@ const CONCURRENCY: u16 = 16;
 pub(crate) const WATCH_SECONDS: u32 = 60;
 
 /// The name under which Events are reported.
-const REPORTER: &str = "model-controller";
+pub(crate) const REPORTER: &str = "model-controller";
 
 pub(crate) type WatchedModel = DeserializeGuard<Model>;
 
@@ -85,8 +86,13 @@ impl Controller {
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (jobs, job_changes) = children::<Job>(&client);
         let (pods, pod_changes) = children::<Pod>(&client);
+        let (for_gates, of_models) = unbounded();
+        let gates = tokio::spawn(lift_gates(client.clone(), models.clone(), of_models));
         let model_changes = watch(&client, writer, watcher::Config::default())
-            .inspect(move |event| readiness.heard(event))
+            .inspect(move |event| {
+                readiness.heard(event);
+                gates::pass_on(event, &for_gates);
+            })
             .applied_objects();
         let (news, own_news) = unbounded();
         let progress = ProgressLines::default();
@@ -134,6 +140,7 @@ impl Controller {
             .await;
         reader.abort();
         writer_watch.abort();
+        gates.abort();
     }
 }
 
@@ -148,7 +155,7 @@ where
 }
 
 /// A watch over all namespaces that fills a cache, goes on after errors, and keeps no field managers in memory.
-fn watch<K>(
+pub(crate) fn watch<K>(
     client: &Client,
     writer: kube::runtime::reflector::store::Writer<K>,
     config: watcher::Config,

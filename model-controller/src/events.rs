@@ -37,7 +37,7 @@ fn is_news(before: Option<&ModelStatus>, after: &ModelStatus) -> bool {
     before.map(word) != Some(word(after))
 }
 
-fn bounded(message: &str) -> String {
+pub(crate) fn bounded(message: &str) -> String {
     let mut end = message.len().min(MAX_NOTE);
     while !message.is_char_boundary(end) {
         end -= 1;

@@ -20,6 +20,8 @@ mod context;
 mod controller;
 mod error;
 mod events;
+mod gate_events;
+mod gates;
 pub mod health;
 mod observe;
 mod options;

@@ -40,8 +40,7 @@ fn run_controller(kubeconfig: Kubeconfig, ready: Option<std::sync::mpsc::Sender<
         if ready.is_some() {
             install(&client).await;
         }
-        let downloader = Downloader::Loader { image: "model-loader:dev".into() };
-        let controller = controller(client, DownloadSettings { downloader, ..DownloadSettings::default() });
+        let controller = controller(client, settings());
         let readiness = controller.readiness();
         assert!(!readiness.is_ready());
         let running = tokio::spawn(controller.run_until(std::future::pending()));
@@ -53,12 +52,18 @@ fn run_controller(kubeconfig: Kubeconfig, ready: Option<std::sync::mpsc::Sender<
     });
 }
 
-async fn client(kubeconfig: Kubeconfig) -> Client {
+/// Downloads with the loader.
+pub fn settings() -> DownloadSettings {
+    let downloader = Downloader::Loader { image: "model-loader:dev".into() };
+    DownloadSettings { downloader, ..DownloadSettings::default() }
+}
+
+pub async fn client(kubeconfig: Kubeconfig) -> Client {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
     Client::try_from(config).expect("a client")
 }
 
-async fn install(client: &Client) {
+pub async fn install(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("test").force();
     let definition = Model::crd();
@@ -96,7 +101,12 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new(namespace: &str) -> Self {
-        let client = client(Kubeconfig::read_from(PLANE.kubeconfig()).expect("its kubeconfig is there")).await;
+        Self::on(&PLANE, namespace).await
+    }
+
+    /// The same on another control plane.
+    pub async fn on(plane: &ControlPlane, namespace: &str) -> Self {
+        let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
         let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
         let own = Namespace { metadata, ..Namespace::default() };
         Api::all(client.clone()).create(&PostParams::default(), &own).await.expect("a namespace");

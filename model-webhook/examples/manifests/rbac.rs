@@ -24,7 +24,8 @@ pub fn controller() -> Access {
             rule(GROUP, "models/finalizers", &["update"]),
             rule("", "persistentvolumeclaims", &["get", "list", "watch", "create"]),
             rule("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
-            rule("", "pods", &["list", "watch"]),
+            // Patch and delete are for pods with our scheduling gate: RBAC cannot say so.
+            rule("", "pods", &["list", "watch", "patch", "delete"]),
             rule("", "pods/log", &["get"]),
             rule("storage.k8s.io", "storageclasses", &["get", "list"]),
             rule("events.k8s.io", "events", &["create", "patch"]),
