@@ -6,6 +6,7 @@ mod authority;
 mod children;
 mod denials;
 mod failures;
+mod gates;
 mod memory;
 mod pods;
 mod progress;
@@ -61,6 +62,9 @@ fn side_by_side() -> Vec<Scenario> {
         // The longest first.
         scenario("a_deployment_waits_for_its_model", denials::a_deployment_waits_for_its_model),
         scenario("new_version_beside_the_old_one", updates::a_new_version_downloads_beside_the_old_one),
+        scenario("gated_deployment", gates::a_gated_deployment_reads_its_model),
+        scenario("gated_spec_change", gates::the_spec_changes_while_a_deployment_is_gated),
+        scenario("gate_removed_by_hand", gates::a_gate_is_removed_by_hand),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
         scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),
         scenario("real_model", sources::real_model),
