@@ -60,7 +60,7 @@ pub struct Pull {
     #[arg(long, value_name = "DIR", env = "MODEL_LOADER_TO")]
     pub to: PathBuf,
     /// Bytes that may be held in memory for all connections together, in MiB. Bounds their number: 32 are 32 connections
-    /// for large files and 160 for small ones.
+    /// for large files and 192 for small ones.
     #[arg(long, value_name = "MIB", env = "MODEL_LOADER_BUFFERS", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub buffers: u64,

@@ -32,10 +32,13 @@ const STREAM_BUFFER: u64 = 512 << 10;
 const MOST_STREAMS: u64 = 32;
 /// Bytes that one request for a part of a large file asks for. A second or so of a slow connection.
 const RANGE: u64 = 8 << 20;
-/// Largest file that counts as small, in bytes. It is also the buffer of one connection for small files.
+/// Largest file that counts as small, in bytes.
 const SMALL: u64 = 100 << 10;
+/// Buffer of one connection for small files, in bytes: it grows with what comes, and most files are shorter than the
+/// longest.
+const SMALL_BUFFER: u64 = 80 << 10;
 /// Small files that are asked for at once where latency is what counts. Sources redirect, so each takes two answers.
-const MOST_SMALL: u64 = 160;
+const MOST_SMALL: u64 = 192;
 
 /// What every file of a download shares.
 pub(crate) struct Fetch {
@@ -83,7 +86,7 @@ fn limits(buffers: u64) -> Limits {
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     Limits {
         streams: count((buffers / 2 / STREAM_BUFFER).clamp(1, MOST_STREAMS)),
-        small: count((buffers / 2 / SMALL).clamp(1, MOST_SMALL)),
+        small: count((buffers / 2 / SMALL_BUFFER).clamp(1, MOST_SMALL)),
         small_size: SMALL,
         range: RANGE,
         // As many parts as there may be connections, if one file has them all.
@@ -101,9 +104,9 @@ mod tests {
             let limits = limits(mebibytes << 20);
             (limits.streams, limits.small)
         };
-        assert_eq!(of(32), (32, 160));
-        assert_eq!(of(1024), (32, 160));
-        assert_eq!(of(4), (4, 20));
+        assert_eq!(of(32), (32, 192));
+        assert_eq!(of(1024), (32, 192));
+        assert_eq!(of(4), (4, 25));
         assert_eq!(of(0), (1, 1));
     }
 }

@@ -29,11 +29,11 @@ pub struct Network {
     /// How often a request is tried.
     pub retry: RetryPolicy,
     /// Bytes that may be held in memory for all connections together. Bounds their number: 32 MiB are 32 connections for
-    /// large files and 160 for small ones.
+    /// large files and 192 for small ones.
     pub buffers: u64,
 }
 
-/// Enough for 32 connections for large files and 160 for small ones.
+/// Enough for 32 connections for large files and 192 for small ones.
 const BUFFERS: u64 = 32 << 20;
 
 impl Default for Network {
