@@ -14,7 +14,7 @@ mod staging;
 pub(crate) use earlier::Earlier;
 pub(crate) use lock::NOFOLLOW;
 pub(crate) use place::Place;
-pub(crate) use release::tidy;
+pub(crate) use release::{remove_file, tidy};
 pub(crate) use staging::{Staging, UNSYNCED};
 
 use std::{fs, path::Path};

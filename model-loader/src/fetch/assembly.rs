@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Error,
     digest::{Algorithm, Digest, Hasher},
-    publish::{NOFOLLOW, UNSYNCED},
+    publish::{NOFOLLOW, UNSYNCED, remove_file},
 };
 
 /// Bytes that are read back at once.
@@ -102,14 +102,9 @@ impl Assembly {
         algorithm: Algorithm,
         waiting: Arc<Waiting>,
     ) -> Result<Arc<Self>, Error> {
-        let create = || {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)
-        };
-        let file = create().map_err(|error| Error::io("create", &path, error))?;
+        remove_file(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path);
+        let file = file.map_err(|error| Error::io("create", &path, error))?;
         Ok(Self::new(path, file, size, algorithm, None, waiting))
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Run<'a> {
     plan: &'a Plan,
     with: &'a Arc<Fetch>,
     limits: Limits,
+    /// The name under which each file is kept for later runs. Absent for those that are not.
+    kept: Vec<Option<String>>,
     schedule: Schedule,
     /// Large files that are not begun: each takes an open file.
     waiting: VecDeque<usize>,
@@ -73,6 +75,7 @@ impl<'a> Run<'a> {
             plan,
             with,
             limits,
+            kept: plan.files.iter().map(kept_name).collect(),
             schedule: Schedule::new(plan.files.len(), limits),
             waiting: VecDeque::new(),
             targets: BTreeMap::new(),
@@ -147,16 +150,16 @@ impl<'a> Run<'a> {
                 self.records.push(record);
                 continue;
             }
-            if let Some(name) = kept_name(file) {
-                kept.extend([records_name(&name), name]);
+            if let Some(name) = &self.kept[index] {
+                kept.extend([records_name(name), name.clone()]);
             }
             missing.push(index);
         }
         staging.keep_incoming(&kept)?;
-        space::check(staging.path(), missing.iter().filter_map(|&index| self.room(&self.plan.files[index])))?;
+        space::check(staging.path(), missing.iter().filter_map(|&index| self.room(index)))?;
         for index in missing {
             let file = &self.plan.files[index];
-            if kept_name(file).is_some() {
+            if self.kept[index].is_some() {
                 self.waiting.push_back(index);
             } else {
                 let target = Arc::new(Target::new(index, file.clone()));
@@ -168,11 +171,12 @@ impl<'a> Run<'a> {
     }
 
     /// Bytes that a file will still take.
-    fn room(&self, file: &PlannedFile) -> Option<u64> {
-        let begun = kept_name(file).and_then(|name| fs::symlink_metadata(self.with.staging.incoming(&name)).ok());
+    fn room(&self, index: usize) -> Option<u64> {
+        let kept = self.kept[index].as_ref();
+        let begun = kept.and_then(|name| fs::symlink_metadata(self.with.staging.incoming(name)).ok());
         // Blocks of 512 bytes, whatever the file system uses.
         let there = begun.map_or(0, |found| found.blocks() * 512);
-        Some(file.size?.saturating_sub(there))
+        Some(self.plan.files[index].size?.saturating_sub(there))
     }
 
     /// Starts everything that may run now.
@@ -182,7 +186,7 @@ impl<'a> Run<'a> {
         {
             self.begun += 1;
             let (with, file) = (self.with.clone(), self.plan.files[index].clone());
-            let name = kept_name(&file).unwrap_or_default();
+            let name = self.kept[index].clone().unwrap_or_default();
             self.tasks.spawn(async move { Ok(Done::Prepared(prepare(with, index, file, name).await?)) });
         }
         let hashed = |targets: &BTreeMap<usize, Arc<Target>>, file: usize| {
@@ -224,8 +228,8 @@ impl<'a> Run<'a> {
                 }
             }
             Done::Accepted(index, record) => {
-                let target = self.targets.remove(&index);
-                self.begun -= usize::from(target.is_some_and(|target| kept_name(&target.file).is_some()));
+                self.targets.remove(&index);
+                self.begun -= usize::from(self.kept[index].is_some());
                 self.with.meter.add_file();
                 self.records.push(record);
             }
@@ -248,7 +252,7 @@ impl<'a> Run<'a> {
     fn complete(&mut self, index: usize) -> Result<(), Error> {
         let (with, target) =
             (self.with.clone(), self.targets.get(&index).ok_or_else(|| lost(&self.plan.files[index]))?.clone());
-        let kept = kept_name(&target.file);
+        let kept = self.kept[index].clone();
         self.tasks.spawn_blocking(move || accept(&with, &target, kept));
         Ok(())
     }

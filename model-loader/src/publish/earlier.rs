@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
+use super::remove_file;
 use crate::{
     Error,
     digest::Digest,
@@ -42,10 +43,7 @@ impl Earlier {
         if !whole || planned.size.is_some_and(|size| size != record.size) {
             return Ok(None);
         }
-        match fs::remove_file(to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", to, error)),
-            _ => {}
-        }
+        remove_file(to)?;
         // Not every file system links, and not every file may be linked by this user.
         let linked = fs::hard_link(path, to).is_ok();
         let record = FileRecord { path: planned.path.clone(), etag: planned.etag.clone(), ..record.clone() };

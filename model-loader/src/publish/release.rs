@@ -93,8 +93,8 @@ fn clear(place: &Place) -> Result<(), Error> {
     seal::seal(&place.staging)
 }
 
-/// Removes a file. Absent is fine.
-fn remove_file(path: &Path) -> Result<(), Error> {
+/// Removes a file, or a link itself. Absent is fine.
+pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
         _ => Ok(()),
