@@ -49,6 +49,8 @@ impl Progress {
 pub enum Outcome {
     /// Everything is there and published.
     Succeeded(Published),
+    /// The source said what there is to download. Nothing was downloaded.
+    Planned(Planned),
     /// Nothing was published.
     Failed(Failure),
 }
@@ -67,6 +69,20 @@ pub struct Published {
     /// Number of files that no digest could be checked for. 0 means that every file was verified.
     #[serde(default)]
     pub unverified_files: u64,
+}
+
+/// What a source has, before any of it is downloaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Planned {
+    /// Commit of a Hugging Face repository, or the ETag of a single object. Absent where the source has no such thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_revision: Option<String>,
+    /// Bytes of all wanted files. Absent where the source does not tell before it sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Number of wanted files.
+    pub files: u64,
 }
 
 /// Why a download failed.

@@ -32,7 +32,7 @@ pub enum Command {
     /// Download into a directory.
     Pull(Pull),
     /// Print as JSON what would be downloaded.
-    Plan(SourceArgs),
+    Plan(Plan),
     /// Read a published directory again and name each file that is changed, missing or extra. Exits with 2 if there is any.
     Verify {
         /// The directory.
@@ -45,7 +45,8 @@ impl Command {
     pub fn termination_log(&self) -> Option<&Path> {
         match self {
             Self::Pull(args) => args.termination_log.as_deref(),
-            Self::Plan(_) | Self::Verify { .. } => None,
+            Self::Plan(args) => args.termination_log.as_deref(),
+            Self::Verify { .. } => None,
         }
     }
 }
@@ -65,6 +66,17 @@ pub struct Pull {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub buffers: u64,
     /// File to write the result to, as JSON of less than 4 kB: the termination message of a container.
+    #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
+    pub termination_log: Option<PathBuf>,
+}
+
+/// Print as JSON what would be downloaded.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Where from.
+    #[command(flatten)]
+    pub from: SourceArgs,
+    /// File to write the sums to, as JSON of less than 4 kB: the termination message of a container.
     #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
     pub termination_log: Option<PathBuf>,
 }

@@ -10,7 +10,7 @@ use std::{
 use indicatif::BinaryBytes;
 use model_core::{
     reason::Reason,
-    report::{Outcome, Published},
+    report::{Outcome, Planned, Published},
 };
 use model_loader::{Error, Meter, Network, Totals, plan, pull, verify};
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{Command, Pull, SourceArgs},
+    cli::{Command, Plan, Pull},
     console::Console,
     display::Display,
     outcome,
@@ -29,7 +29,7 @@ use crate::{
 pub fn run(command: Command, console: &Console) -> u8 {
     let result = match command {
         Command::Pull(args) => return run_pull(&args, console),
-        Command::Plan(args) => run_plan(&args),
+        Command::Plan(args) => return run_plan(&args, console),
         Command::Verify { dir } => run_verify(&dir, console),
     };
     result.unwrap_or_else(|error| report(&error, console))
@@ -42,7 +42,7 @@ fn run_pull(args: &Pull, console: &Console) -> u8 {
     let result = block_on(async {
         tokio::select! {
             result = download(args, &meter) => result,
-            error = stopped() => Err(error),
+            error = stopped("; complete files are kept for the next run") => Err(error),
         }
     });
     display.end();
@@ -94,8 +94,8 @@ fn took(published: &Published, totals: &Totals, elapsed: Duration) -> String {
     format!("{files} files, {bytes} in {seconds:.1} s, {verified}{received}{again}")
 }
 
-/// Waits for the request to stop.
-async fn stopped() -> Error {
+/// Waits for the request to stop. `remark` ends the message.
+async fn stopped(remark: &str) -> Error {
     let name = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -103,14 +103,28 @@ async fn stopped() -> Error {
         },
         _ => std::future::pending().await,
     };
-    Error::new(Reason::DownloadFailed, format!("stopped by {name}; complete files are kept for the next run"))
+    Error::new(Reason::DownloadFailed, format!("stopped by {name}{remark}"))
 }
 
-fn run_plan(args: &SourceArgs) -> Result<u8, Error> {
-    let plan = block_on(async { plan(&args.wanted()?, &args.network()?).await })?;
-    let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
-    let _ = writeln!(io::stdout(), "{json}");
-    Ok(0)
+fn run_plan(args: &Plan, console: &Console) -> u8 {
+    let result = block_on(async {
+        let (wanted, network) = (args.from.wanted()?, args.from.network()?);
+        tokio::select! {
+            result = plan(&wanted, &network) => result,
+            error = stopped("") => Err(error),
+        }
+    });
+    let (outcome, code) = match result {
+        Ok(plan) => {
+            let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
+            let _ = writeln!(io::stdout(), "{json}");
+            let (bytes, files) = (plan.bytes(), plan.files.len() as u64);
+            (Outcome::Planned(Planned { resolved_revision: plan.resolved_revision, bytes, files }), 0)
+        }
+        Err(error) => (Outcome::Failed(error.failure()), report(&error, console)),
+    };
+    outcome::leave(args.termination_log.as_deref(), &outcome);
+    code
 }
 
 fn run_verify(dir: &Path, console: &Console) -> Result<u8, Error> {

@@ -1,7 +1,8 @@
 //! What the Model operator writes into a cluster, as pure functions.
 //!
 //! - [`claim()`]: the claim that holds a model's files.
-//! - [`job`]: the Job that downloads them, with the images of the specification or with our loader.
+//! - [`job`]: the Job that downloads them, with the images of the specification or with our loader, and the one that asks
+//!   the source first.
 //! - [`inject`]: the JSON Patch that mounts models into a pod that asks for them by annotation.
 //! - [`gate`]: when a pod that waits for its models may be scheduled.
 //!
@@ -20,4 +21,4 @@ mod metadata;
 pub use claim::claim;
 pub use expansion::literal;
 pub use file_name::{key_file_name, url_file_name};
-pub use job::{DownloadSettings, download_job};
+pub use job::{DownloadSettings, download_job, plan_job};

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use model_core::{reason::Reason, report::Progress};
+use model_core::{
+    reason::Reason,
+    report::{Outcome, Progress},
+};
 use model_loader::{Meter, Wanted, plan, pull};
 use test_hub::{Cdn, Origin};
 
@@ -199,6 +202,31 @@ fn tls_trusts_an_extra_authority_and_nobody_else() {
 }
 
 #[test]
+fn a_plan_leaves_its_sums_or_why_there_are_none() {
+    let world = World::new();
+    let log = world.root.path().join("termination-log");
+    let plan = |source: &str| {
+        let mut command = binary();
+        command.env("HF_ENDPOINT", world.hub.url()).args(["plan", "--source", source, "--termination-log"]).arg(&log);
+        command.output().unwrap()
+    };
+    let done = plan("hf://acme/tiny");
+    assert_eq!(done.status.code(), Some(0), "{}", printed(&done));
+    let listed: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let Outcome::Planned(planned) = crate::world::outcome(&log) else { panic!("it planned") };
+    assert_eq!(planned.resolved_revision.as_deref(), listed["resolvedRevision"].as_str());
+    let files = listed["files"].as_array().unwrap();
+    let bytes = files.iter().map(|file| file["size"].as_u64().unwrap()).sum();
+    assert_eq!((planned.files, planned.bytes), (files.len() as u64, Some(bytes)));
+    assert!(bytes > 0);
+
+    let refused = plan("hf://acme/nowhere");
+    assert_eq!(refused.status.code(), Some(2), "{}", printed(&refused));
+    let Outcome::Failed(failure) = crate::world::outcome(&log) else { panic!("it failed") };
+    assert_eq!(failure.reason, Reason::SourceNotFound);
+}
+
+#[test]
 fn the_binary_reports_progress_result_and_no_secret() {
     let world = World::new();
     let log = world.root.path().join("termination-log");
@@ -211,7 +239,7 @@ fn the_binary_reports_progress_result_and_no_secret() {
     };
     let denied = run("wr0ng-t0ken");
     assert_eq!(denied.status.code(), Some(2), "{}", printed(&denied));
-    let model_core::report::Outcome::Failed(failure) = crate::world::outcome(&log) else { panic!("it failed") };
+    let Outcome::Failed(failure) = crate::world::outcome(&log) else { panic!("it failed") };
     assert_eq!(failure.reason, Reason::AccessDenied);
     let done = run("hf_test_token");
     assert_eq!(done.status.code(), Some(0), "{}", printed(&done));
@@ -219,7 +247,7 @@ fn the_binary_reports_progress_result_and_no_secret() {
     let last = Progress::parse(lines.lines().last().unwrap()).unwrap();
     assert_eq!((last.percent(), last.files, last.total_files), (Some(100), 1, Some(1)));
     assert!(lines.lines().all(|line| Progress::parse(line).is_some()), "{lines}");
-    let model_core::report::Outcome::Succeeded(published) = crate::world::outcome(&log) else { panic!("it succeeded") };
+    let Outcome::Succeeded(published) = crate::world::outcome(&log) else { panic!("it succeeded") };
     assert_eq!(published.files, 1);
     let manifest = fs::read_to_string(world.target().join(".model-loader/manifest.json")).unwrap();
     for text in [printed(&denied), printed(&done), fs::read_to_string(&log).unwrap(), failure.message, manifest] {

@@ -26,7 +26,20 @@ const PERMANENT_EXIT_CODES: [i32; 2] = [2, 64];
 const CA_DIR: &str = "/etc/model-loader/ca";
 const CA_VOLUME: &str = "ca";
 
-pub(super) fn mode(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
+/// Downloads onto the claim.
+pub(super) fn pull(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
+    let to = format!("--to={MODELS_DIR}/{}", revision_path(&model.content_id));
+    let mut mode = mode(model, image, settings, "pull", Some(to));
+    mode.container.volume_mounts.get_or_insert_default().insert(0, claim_mount());
+    mode
+}
+
+/// Asks the source what there is, and needs no claim.
+pub(super) fn plan(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
+    mode(model, image, settings, "plan", None)
+}
+
+fn mode(model: &Persisted, image: &str, settings: &DownloadSettings, command: &str, further: Option<String>) -> Mode {
     let mut environment = Environment::new(&settings.env);
     let authorities = settings.ca_config_map.as_deref().map(authorities);
     if authorities.is_some() {
@@ -41,13 +54,13 @@ pub(super) fn mode(model: &Persisted, image: &str, settings: &DownloadSettings) 
         name: CONTAINER.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(model).iter().map(|argument| literal(argument)).collect()),
+        args: Some(arguments(model, command, further).iter().map(|argument| literal(argument)).collect()),
         env: environment.into_variables(),
         resources: Some(default_resources()),
         security_context: Some(security::container()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(std::iter::once(claim_mount()).chain(mounts).collect()),
+        volume_mounts: (!mounts.is_empty()).then_some(mounts),
         ..Container::default()
     };
     Mode { container, volumes, pod_failure_policy: Some(failure_policy()) }
@@ -75,8 +88,8 @@ fn authorities(config_map: &str) -> (Volume, VolumeMount) {
 }
 
 /// Every value stands behind the `=` of its flag, so that none can be read as a flag itself.
-fn arguments(model: &Persisted) -> Vec<String> {
-    let mut arguments = vec!["pull".to_owned()];
+fn arguments(model: &Persisted, command: &str, further: Option<String>) -> Vec<String> {
+    let mut arguments = vec![command.to_owned()];
     match &model.spec.source {
         Source::HuggingFace(source) => {
             arguments.push(format!("--source=hf://{}@{}", source.repo_id, source.revision));
@@ -89,7 +102,7 @@ fn arguments(model: &Persisted) -> Vec<String> {
         }
         Source::S3(source) => arguments.push(format!("--source=s3://{}/{}", source.bucket, source.key)),
     }
-    arguments.push(format!("--to={MODELS_DIR}/{}", revision_path(&model.content_id)));
+    arguments.extend(further);
     arguments.push(format!("--termination-log={TERMINATION_LOG}"));
     arguments
 }

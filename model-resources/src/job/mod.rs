@@ -5,6 +5,7 @@
 
 mod environment;
 mod loader;
+mod plan;
 mod security;
 mod stock;
 
@@ -20,6 +21,8 @@ use model_core::names::{claim_name, job_name};
 use model_core::persisted::{Downloader, Persisted};
 
 use crate::metadata::{child_labels, child_metadata};
+
+pub use plan::plan_job;
 
 /// Where the claim is mounted in the download container.
 pub const MODELS_DIR: &str = "/models";
@@ -65,20 +68,26 @@ struct Mode {
 /// other content or for another claim proves nothing.
 #[must_use]
 pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &str) -> Job {
-    let mode = match &settings.downloader {
+    let mut mode = match &settings.downloader {
         Downloader::Stock => stock::mode(model, &settings.env),
-        Downloader::Loader { image } => loader::mode(model, image, settings),
+        Downloader::Loader { image } => loader::pull(model, image, settings),
     };
+    mode.volumes.insert(0, claim_volume(model));
+    job(model, job_name(model.name), &[(labels::CLAIM_UID, claim_uid)], mode)
+}
+
+/// The Job around a container. `marks` are annotations beside the content id, on it and on its pod.
+fn job(model: &Persisted, name: String, marks: &[(&str, &str)], mode: Mode) -> Job {
     let template = model.spec.job_template.clone().unwrap_or_default();
     let labels: BTreeMap<_, _> = template.labels.iter().map(owned).chain(child_labels(model)).collect();
+    let marks = marks.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let annotations: BTreeMap<_, _> = template
         .annotations
         .iter()
+        .filter(|(key, _)| *key != labels::CLAIM_UID)
         .map(owned)
-        .chain([
-            (labels::CONTENT_ID.to_owned(), model.content_id.clone()),
-            (labels::CLAIM_UID.to_owned(), claim_uid.to_owned()),
-        ])
+        .chain([(labels::CONTENT_ID.to_owned(), model.content_id.clone())])
+        .chain(marks)
         .collect();
 
     let resources = template.resources.or(mode.container.resources);
@@ -96,7 +105,7 @@ pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &
         security_context: Some(security::pod()),
         service_account_name: template.service_account_name,
         tolerations: non_empty(template.tolerations),
-        volumes: Some(std::iter::once(claim_volume(model)).chain(mode.volumes).collect()),
+        volumes: non_empty(mode.volumes),
         ..PodSpec::default()
     };
     let pod_metadata =
@@ -111,11 +120,7 @@ pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &
         ttl_seconds_after_finished: Some(TTL_SECONDS),
         ..JobSpec::default()
     };
-    let metadata = ObjectMeta {
-        labels: Some(labels),
-        annotations: Some(annotations),
-        ..child_metadata(model, job_name(model.name))
-    };
+    let metadata = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..child_metadata(model, name) };
     Job { metadata, spec: Some(spec), status: None }
 }
 

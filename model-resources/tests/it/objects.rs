@@ -1,7 +1,7 @@
 //! Whole objects: a human reads the difference.
 
 use model_core::api::AccessMode;
-use model_resources::{DownloadSettings, claim, download_job};
+use model_resources::{DownloadSettings, claim, download_job, plan_job};
 
 use crate::fixtures::{full_template, hugging_face, loader, model, persisted, sources, stock};
 
@@ -52,6 +52,23 @@ fn the_job_with_every_field_and_operator_environment() {
         let job = download_job(&persisted(&model), &settings, CLAIM_UID);
         insta::assert_yaml_snapshot!(format!("job_every_field_{mode}"), job);
     }
+}
+
+#[test]
+fn the_plan_job_has_no_claim_and_is_for_our_loader_only() {
+    for (kind, source) in sources() {
+        let mut model = model("llama-3-8b", source);
+        model.spec.credentials_secret = Some("credentials".into());
+        model.spec.job_template = Some(full_template());
+        let settings = DownloadSettings { ca_config_map: Some("company-ca".into()), ..loader() };
+        let job = plan_job(&persisted(&model), &settings).unwrap();
+        let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
+        assert!(pod.volumes.iter().flatten().all(|volume| volume.persistent_volume_claim.is_none()));
+        insta::assert_yaml_snapshot!(format!("job_plan_{kind}"), job);
+        assert_eq!(plan_job(&persisted(&model), &stock()), None);
+    }
+    let model = model("llama-3-8b", hugging_face());
+    insta::assert_yaml_snapshot!("job_plan_least", plan_job(&persisted(&model), &loader()));
 }
 
 #[test]

@@ -1,0 +1,19 @@
+//! The Job that asks a source what there is, before any of it is downloaded.
+
+use k8s_openapi::api::batch::v1::Job;
+use model_core::names::plan_job_name;
+use model_core::persisted::{Downloader, Persisted};
+
+use super::{DownloadSettings, job, loader};
+
+/// Builds the Job that finds size, revision and files of the wanted content, and whether the source lets us have them.
+///
+/// It needs no claim and writes nothing. Its pod runs where the download's would, with the same credentials; its
+/// termination message is an [`Outcome::Planned`](model_core::report::Outcome::Planned), its log lists the files.
+///
+/// `None` with stock images: they cannot do this.
+#[must_use]
+pub fn plan_job(model: &Persisted, settings: &DownloadSettings) -> Option<Job> {
+    let Downloader::Loader { image } = &settings.downloader else { return None };
+    Some(job(model, plan_job_name(model.name), &[], loader::plan(model, image, settings)))
+}
