@@ -8,6 +8,7 @@ use kube::runtime::reflector::Store;
 use model_resources::DownloadSettings;
 
 use crate::backoff::Backoff;
+use crate::leader::Leadership;
 use crate::progress::ProgressLines;
 use crate::writers::Writers;
 
@@ -22,4 +23,5 @@ pub(crate) struct Context {
     pub writers: Writers,
     pub recorder: Recorder,
     pub backoff: Backoff,
+    pub leadership: Leadership,
 }

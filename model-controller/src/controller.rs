@@ -21,10 +21,12 @@ use model_core::labels::{self, MANAGED_BY, MANAGER};
 use model_resources::DownloadSettings;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::gates::{self, lift_gates};
+use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
 use crate::writers::{Writers, watch_writers};
@@ -44,6 +46,7 @@ pub(crate) type WatchedModel = DeserializeGuard<Model>;
 pub struct Controller {
     client: Client,
     settings: DownloadSettings,
+    election: Option<LeaderElection>,
     readiness: Readiness,
 }
 
@@ -69,25 +72,48 @@ impl Readiness {
 /// A controller of the Models of all namespaces. It starts with [`Controller::run_until`].
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
-    Controller { client, settings, readiness: Readiness::default() }
+    Controller { client, settings, election: None, readiness: Readiness::default() }
 }
 
 impl Controller {
+    /// Acts only while it holds the lease of this election. Until then it keeps its caches filled and writes nothing.
+    #[must_use]
+    pub fn with_leader_election(mut self, election: LeaderElection) -> Self {
+        self.election = Some(election);
+        self
+    }
+
     /// Tells whether the controller is ready, now and later.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
 
-    /// Runs until `stop` resolves; passes that run then are finished. API errors never end it: they are retried.
-    pub async fn run_until(self, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, readiness } = self;
+    /// Runs until `stop` resolves; passes that run then are finished, and the lease is released after them. API errors
+    /// never end it: they are retried.
+    ///
+    /// # Errors
+    /// With an election: when the lease was lost. Passes that ran then are dropped where they stood.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()> + Send + Sync + 'static) -> Result<(), LeaseLost> {
+        let Some(election) = self.election.take() else {
+            self.run(Leadership::alone(), stop).await;
+            return Ok(());
+        };
+        let (elector, leadership) = Elector::start(&self.client, election);
+        leadership.clone().while_held(self.run(leadership, stop)).await?;
+        elector.release().await;
+        Ok(())
+    }
+
+    async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+        let Self { client, settings, election: _, readiness } = self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (jobs, job_changes) = children::<Job>(&client);
         let (pods, pod_changes) = children::<Pod>(&client);
         let (for_gates, of_models) = unbounded();
-        let gates = tokio::spawn(lift_gates(client.clone(), models.clone(), of_models));
+        let mut beside = JoinSet::new();
+        beside.spawn(lift_gates(client.clone(), models.clone(), of_models, leadership.clone()));
         let model_changes = watch(&client, writer, watcher::Config::default())
             .inspect(move |event| {
                 readiness.heard(event);
@@ -96,10 +122,12 @@ impl Controller {
             .applied_objects();
         let (news, own_news) = unbounded();
         let progress = ProgressLines::default();
-        let reader = tokio::spawn(read_logs(client.clone(), pods.clone(), progress.clone(), news.clone()));
+        // Logs are read for the whole operator, not by each replica.
+        let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone());
+        beside.spawn(leadership.clone().gained().then(|()| reading));
         let writers = Writers::default();
         let listed = Arc::new(Notify::new());
-        let writer_watch = tokio::spawn(watch_writers(client.clone(), writers.clone(), news, listed.clone()));
+        beside.spawn(watch_writers(client.clone(), writers.clone(), news, listed.clone()));
         // The first passes already know who writes, or each restart would take back a condition that still holds.
         let model_changes = async move {
             listed.notified().await;
@@ -117,6 +145,7 @@ impl Controller {
             progress,
             writers,
             backoff: Backoff::default(),
+            leadership: leadership.clone(),
         });
         kube::runtime::Controller::for_stream(model_changes, models)
             .with_config(Config::default().concurrency(CONCURRENCY))
@@ -124,6 +153,7 @@ impl Controller {
             .watches_stream(job_changes, |job| model_of(&job))
             .watches_stream(pod_changes, |pod| model_of(&pod))
             .reconcile_on(own_news)
+            .reconcile_all_on(leadership.begins())
             .graceful_shutdown_on(stop)
             .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
             .for_each(|pass| async move {
@@ -138,9 +168,6 @@ impl Controller {
                 }
             })
             .await;
-        reader.abort();
-        writer_watch.abort();
-        gates.abort();
     }
 }
 

@@ -21,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::controller::{WatchedModel, watch};
 use crate::error::Error;
 use crate::gate_events::{GateEvents, Word};
+use crate::leader::Leadership;
 
 /// Pods that are looked at at once. Each look writes at most twice.
 const CONCURRENCY: u16 = 16;
@@ -53,21 +54,30 @@ struct Gates {
     models: Store<WatchedModel>,
     events: GateEvents,
     backoff: Backoff,
+    leadership: Leadership,
 }
 
-/// Looks after gated pods for ever. `models` is the cache that `news` speaks of.
-pub(crate) async fn lift_gates(client: Client, models: Store<WatchedModel>, mut news: UnboundedReceiver<News>) {
+/// Looks after gated pods for ever. `models` is the cache that `news` speaks of. A replica that does not lead watches
+/// them only, so that it can let them go at once when it does.
+pub(crate) async fn lift_gates(
+    client: Client,
+    models: Store<WatchedModel>,
+    mut news: UnboundedReceiver<News>,
+    leadership: Leadership,
+) {
     // Before the first list, a Model that is missing proves nothing.
     while !matches!(news.next().await, Some(News::OfAll) | None) {}
     let (pods, writer) = store();
     let changes = watch::<Pod>(&client, writer, watcher::Config::default().labels(&format!("{GATED}=true")));
     let known = pods.clone();
     let touched = news.flat_map(move |news| stream::iter(pods_of(&known, &news)));
-    let gates =
-        Arc::new(Gates { events: GateEvents::new(client.clone()), client, models, backoff: Backoff::default() });
+    let begins = leadership.clone().begins();
+    let events = GateEvents::new(client.clone());
+    let gates = Arc::new(Gates { client, models, events, backoff: Backoff::default(), leadership });
     Controller::for_stream(changes.touched_objects(), pods)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(touched)
+        .reconcile_all_on(begins)
         .run(look, |pod, error, gates| after_error(&pod, error, &gates), gates.clone())
         .for_each(|look| {
             match look {
@@ -100,15 +110,24 @@ fn pods_of(pods: &Store<Pod>, news: &News) -> Vec<ObjectRef<Pod>> {
 }
 
 async fn look(pod: Arc<Pod>, gates: Arc<Gates>) -> Result<Action, Error> {
-    match verdict(&pod, &gates.cached(&pod)) {
-        Verdict::NotGated => {}
-        Verdict::Lift => gates.lift(&pod).await?,
-        Verdict::Wait(news) => gates.events.publish(&pod, Word::WaitingForModel, &news).await,
-        Verdict::Gone(news) => gates.events.publish(&pod, Word::ModelGone, &news).await,
-        Verdict::Superseded(_) => gates.replace(&pod).await?,
+    if gates.leadership.leads() {
+        // A look that the lease did not outlast is the next leader's.
+        let looked = gates.leadership.clone().while_held(act(&pod, &gates)).await;
+        looked.unwrap_or(Ok(()))?;
     }
-    gates.backoff.succeeded(&key(&pod));
     Ok(Action::await_change())
+}
+
+async fn act(pod: &Pod, gates: &Gates) -> Result<(), Error> {
+    match verdict(pod, &gates.cached(pod)) {
+        Verdict::NotGated => {}
+        Verdict::Lift => gates.lift(pod).await?,
+        Verdict::Wait(news) => gates.events.publish(pod, Word::WaitingForModel, &news).await,
+        Verdict::Gone(news) => gates.events.publish(pod, Word::ModelGone, &news).await,
+        Verdict::Superseded(_) => gates.replace(pod).await?,
+    }
+    gates.backoff.succeeded(&key(pod));
+    Ok(())
 }
 
 fn verdict(pod: &Pod, models: &Models) -> Verdict {

@@ -6,13 +6,16 @@
 //! Job or to lost content.
 //!
 //! ```no_run
-//! # async fn run() -> Result<(), kube::Error> {
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = kube::Client::try_default().await?;
 //! let settings = model_controller::DownloadSettings::default();
-//! model_controller::controller(client, settings).run_until(std::future::pending()).await;
+//! model_controller::controller(client, settings).run_until(std::future::pending()).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Where more than one replica runs, [`Controller::with_leader_election`] lets one of them act. An operator that elects a
+//! leader itself leaves that out and runs the controller while it leads.
 
 mod act;
 mod backoff;
@@ -23,6 +26,7 @@ mod events;
 mod gate_events;
 mod gates;
 pub mod health;
+mod leader;
 mod observe;
 mod options;
 mod progress;
@@ -31,5 +35,6 @@ mod writers;
 
 pub use controller::{Controller, Readiness, controller};
 pub use error::Error;
+pub use leader::{LEASE, LeaderElection, LeaseLost};
 pub use model_resources::DownloadSettings;
 pub use options::Options;

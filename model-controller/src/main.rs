@@ -28,13 +28,18 @@ async fn main() -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
     log.with_current_span(false).with_span_list(false).init();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let controller = controller(client(&options).await?, options.download_settings());
+    let client = client(&options).await?;
+    let election = options.election(client.default_namespace());
+    let mut controller = controller(client, options.download_settings());
+    if let Some(election) = election {
+        controller = controller.with_leader_election(election);
+    }
     health::serve(options.health_port, controller.readiness()).await.context("could not open the health port")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let stop = async move {
         tokio::select! { _ = term.recv() => (), _ = interrupt.recv() => () }
     };
-    controller.run_until(stop).await;
+    controller.run_until(stop).await?;
     tracing::info!("stopped");
     Ok(())
 }

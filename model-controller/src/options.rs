@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::ArgAction;
 use model_core::persisted::Downloader;
 use model_resources::DownloadSettings;
+
+use crate::LeaderElection;
 
 /// How the controller runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,6 +17,13 @@ pub struct Options {
     /// Port of `/healthz` and `/readyz`, plain HTTP.
     #[arg(long, env = "MODEL_CONTROLLER_HEALTH_PORT", default_value_t = 8081)]
     pub health_port: u16,
+    /// Whether to act only while holding the lease `model-controller`, so that of several replicas one acts. Only a single
+    /// process that nothing else runs beside may do without.
+    #[arg(long, env = "MODEL_CONTROLLER_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub leader_election: bool,
+    /// Namespace of the lease. Absent: that of the pod, or of the kubeconfig's context.
+    #[arg(long, env = "MODEL_CONTROLLER_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
     /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
     #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
     pub loader_image: Option<String>,
@@ -28,6 +38,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// The election that the flags ask for. `own_namespace` is where the lease lies unless they say.
+    #[must_use]
+    pub fn election(&self, own_namespace: &str) -> Option<LeaderElection> {
+        let namespace = self.lease_namespace.as_deref().unwrap_or(own_namespace);
+        self.leader_election.then(|| LeaderElection::new(namespace))
+    }
+
     /// What the flags say about downloads.
     #[must_use]
     pub fn download_settings(&self) -> DownloadSettings {

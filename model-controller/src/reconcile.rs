@@ -22,6 +22,10 @@ use crate::observe::{Children, live_model};
 const RACED: Duration = Duration::from_millis(500);
 
 pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<Context>) -> Result<Action, Error> {
+    if !context.leadership.leads() {
+        // Every Model is due when this replica begins to lead.
+        return Ok(Action::await_change());
+    }
     let model = model.0.as_ref().map_err(|invalid| Error::Invalid(invalid.error.clone()))?;
     let persisted = Persisted::try_from(model)?;
     let now = Timestamp::now();

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::Kubeconfig;
-use model_controller::controller;
+use model_controller::{LeaseLost, controller};
 use model_core::api::{Model, Phase};
 use model_core::persisted::wanted_content_id;
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ async fn a_pod_outlives_the_model_that_it_waits_for() {
 }
 
 /// A controller that can be stopped, and that `stop` waits for.
-struct Running(oneshot::Sender<()>, tokio::task::JoinHandle<()>);
+struct Running(oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), LeaseLost>>);
 
 impl Running {
     async fn start(plane: &ControlPlane) -> Self {
@@ -190,7 +190,7 @@ impl Running {
 
     async fn stop(self) {
         self.0.send(()).unwrap();
-        self.1.await.unwrap();
+        self.1.await.unwrap().expect("it has no lease to lose");
     }
 }
 
@@ -199,8 +199,9 @@ impl Running {
 async fn a_thousand_pods_are_let_go_after_a_restart() {
     const PODS: usize = 1000;
     let plane = tokio::task::spawn_blocking(|| ControlPlane::start().expect("a control plane starts")).await.unwrap();
-    install(&client(Kubeconfig::read_from(plane.kubeconfig()).unwrap()).await).await;
-    let scene = Scene::on(&plane, "thousand").await;
+    let client = client(Kubeconfig::read_from(plane.kubeconfig()).unwrap()).await;
+    install(&client).await;
+    let scene = Scene::of(client, "thousand").await;
     let pods = Pods::of(&scene).await;
     let first = Running::start(&plane).await;
     let model = scene.apply("https://example.com/a").await;

@@ -2,6 +2,7 @@
 
 mod children;
 mod gates;
+mod leader;
 mod life;
 mod plane;
 mod writers;

@@ -48,7 +48,7 @@ fn run_controller(kubeconfig: Kubeconfig, ready: Option<std::sync::mpsc::Sender<
         if let Some(ready) = ready {
             ready.send(()).expect("somebody waits");
         }
-        running.await.expect("the controller never ends");
+        running.await.expect("the controller never ends").expect("it has no lease to lose");
     });
 }
 
@@ -63,6 +63,7 @@ pub async fn client(kubeconfig: Kubeconfig) -> Client {
     Client::try_from(config).expect("a client")
 }
 
+/// Has the API server know Models and a default storage class.
 pub async fn install(client: &Client) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("test").force();
@@ -101,12 +102,12 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new(namespace: &str) -> Self {
-        Self::on(&PLANE, namespace).await
+        let client = client(Kubeconfig::read_from(PLANE.kubeconfig()).expect("its kubeconfig is there")).await;
+        Self::of(client, namespace).await
     }
 
-    /// The same on another control plane.
-    pub async fn on(plane: &ControlPlane, namespace: &str) -> Self {
-        let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
+    /// In the cluster of this client.
+    pub async fn of(client: Client, namespace: &str) -> Self {
         let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
         let own = Namespace { metadata, ..Namespace::default() };
         Api::all(client.clone()).create(&PostParams::default(), &own).await.expect("a namespace");

@@ -1,0 +1,162 @@
+//! Two controllers, as two replicas of a Deployment: real processes that are stopped and killed.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use dev_cluster::ControlPlane;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, ListParams};
+use kube::config::Kubeconfig;
+use kube::{Client, ResourceExt};
+use model_core::api::Phase;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::plane::{Scene, client, install, until};
+
+/// The controller's binary as a replica. It is killed when this is dropped.
+struct Replica {
+    process: Child,
+    port: u16,
+}
+
+impl Replica {
+    fn start(plane: &ControlPlane) -> Self {
+        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+        let port = free.expect("a free port").port();
+        let process = Command::new(env!("CARGO_BIN_EXE_model-controller"))
+            .arg("--kubeconfig")
+            .arg(plane.kubeconfig())
+            .args(["--lease-namespace", "kube-system", "--loader-image", "model-loader:dev"])
+            .args(["--health-port", &port.to_string()])
+            .stdout(Stdio::null())
+            .spawn();
+        Self { process: process.expect("the controller starts"), port }
+    }
+
+    /// Waits until its caches are filled, whether or not it leads.
+    async fn is_ready(&self) {
+        until("the replica is ready", async || get(self.port, "/readyz").await.contains("200 OK").then_some(())).await;
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "could not send {signal}");
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        until("the replica ends", async || self.process.try_wait().expect("it can be asked")).await
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a plain HTTP server says, head and body. Empty: it is not there yet.
+async fn get(port: u16, path: &str) -> String {
+    let mut answer = String::new();
+    if let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)).await {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        if connection.write_all(request.as_bytes()).await.is_ok() {
+            connection.read_to_string(&mut answer).await.ok();
+        }
+    }
+    answer
+}
+
+/// The lease's holder and how often it went from one to another.
+async fn lease(client: &Client) -> (String, i32) {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
+    let spec = leases.get_opt("model-controller").await.expect("leases can be read").and_then(|lease| lease.spec);
+    let spec = spec.unwrap_or_default();
+    (spec.holder_identity.unwrap_or_default(), spec.lease_transitions.unwrap_or(0))
+}
+
+/// Waits until somebody else than `not` leads, and says who.
+async fn leader(client: &Client, not: &str) -> String {
+    let begun = Instant::now();
+    let holder = until("another replica leads", async || {
+        let (holder, _) = lease(client).await;
+        (!holder.is_empty() && holder != not).then_some(holder)
+    });
+    let holder = holder.await;
+    println!("a new leader after {:.1} s", begun.elapsed().as_secs_f32());
+    holder
+}
+
+/// The Model has its first Job, in its first attempt, and says so once.
+async fn one_job(scene: &Scene, uid: Option<&str>) -> Job {
+    scene.phase(Phase::Downloading).await;
+    let jobs = scene.jobs.list(&ListParams::default()).await.expect("Jobs can be listed").items;
+    assert_eq!(jobs.len(), 1);
+    assert!(uid.is_none() || jobs[0].uid().as_deref() == uid, "another Job was made");
+    assert_eq!(scene.status().await.download.expect("a download").attempt, 1);
+    assert_eq!(scene.events().await, ["Downloading"]);
+    jobs[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_replicas_acts_and_the_other_takes_over() {
+    let plane = ControlPlane::start().expect("a control plane starts");
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there");
+    let client = client(kubeconfig).await;
+    install(&client).await;
+    let scene = async |name: &str| Scene::of(client.clone(), name).await;
+
+    let mut first = Replica::start(&plane);
+    let first_leads = leader(&client, "").await;
+    let mut second = Replica::start(&plane);
+    // A replica that waits is ready as well: a rollout waits for it.
+    first.is_ready().await;
+    second.is_ready().await;
+    let before = scene("before").await;
+    before.apply("https://example.com/a").await;
+    let job = one_job(&before, None).await.uid();
+
+    // The leader stands still. The other one leads, and takes up what it has only watched so far.
+    first.signal("-STOP");
+    let meanwhile = scene("meanwhile").await;
+    meanwhile.apply("https://example.com/a").await;
+    let second_leads = leader(&client, &first_leads).await;
+    one_job(&meanwhile, None).await;
+    before.job_ends("Complete").await;
+    before.phase(Phase::Ready).await;
+
+    // The old leader wakes up, and ends before it writes anything.
+    first.signal("-CONT");
+    assert_eq!(first.ended().await.code(), Some(1));
+    assert_eq!(lease(&client).await, (second_leads.clone(), 1));
+    assert_eq!(before.jobs.get("model-download-llama").await.expect("the Job").uid(), job);
+    one_job(&meanwhile, None).await;
+
+    // A leader that is killed releases nothing: its lease has to run out.
+    let mut third = Replica::start(&plane);
+    third.is_ready().await;
+    let underway = scene("underway").await;
+    underway.apply("https://example.com/a").await;
+    let job = one_job(&underway, None).await.uid();
+    second.signal("-KILL");
+    second.ended().await;
+    let after = scene("after").await;
+    after.apply("https://example.com/a").await;
+    let third_leads = leader(&client, &second_leads).await;
+    one_job(&after, None).await;
+    one_job(&underway, job.as_deref()).await;
+
+    // One that is told to go releases it.
+    let fourth = Replica::start(&plane);
+    fourth.is_ready().await;
+    third.signal("-TERM");
+    assert!(third.ended().await.success());
+    leader(&client, &third_leads).await;
+    let last = scene("last").await;
+    last.apply("https://example.com/a").await;
+    one_job(&last, None).await;
+    assert_eq!(lease(&client).await.1, 3);
+}
