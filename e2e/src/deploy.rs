@@ -45,8 +45,17 @@ pub fn operator(cluster: &Cluster, config: &Path, download_env: &[&str]) -> Resu
 /// # Errors
 /// When the change is refused, or the controller does not become ready.
 pub fn set_controller_env(cluster: &Cluster, changes: &[&str]) -> Result<(), Error> {
-    cluster.run(&[&["-n", NAMESPACE, "set", "env", "deployment/model-controller"], changes].concat())?;
-    rolled_out(cluster, "model-controller")
+    let pods = ["-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=model-controller", "-o", "name"];
+    let before = cluster.run(&pods)?;
+    let set = cluster.run(&[&["-n", NAMESPACE, "set", "env", "deployment/model-controller"], changes].concat())?;
+    rolled_out(cluster, "model-controller")?;
+    // Nothing changed, nothing rolls.
+    if set.trim().is_empty() {
+        return Ok(());
+    }
+    // One of those before leads until it has ended.
+    let gone: Vec<_> = before.lines().collect();
+    cluster.run(&[&["-n", NAMESPACE, "wait", "--for=delete", "--timeout=60s"], &gone[..]].concat()).map(drop)
 }
 
 /// Waits until every replica of a Deployment of the operator is up to date and ready.

@@ -7,6 +7,7 @@ mod children;
 mod denials;
 mod failures;
 mod gates;
+mod leader;
 mod memory;
 mod pods;
 mod progress;
@@ -106,6 +107,7 @@ fn alone() -> Vec<Scenario> {
         scenario("no_default_storage_class", failures::no_default_storage_class),
         scenario("private_authority", authority::downloads_from_a_hub_that_only_a_private_authority_vouches_for),
         scenario("controller_restarts", progress::the_controller_restarts_in_the_middle_of_a_download),
+        scenario("leader_gone", leader::the_other_replica_goes_on_when_the_leader_is_gone),
         scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),
         scenario("webhook_without_rights", webhook_down::a_webhook_without_rights_does_not_become_ready),

@@ -10,7 +10,7 @@ use test_hub::{Fault, Rule};
 use crate::scene::{Scene, digests, hugging_face, noise};
 
 /// One file that takes about 12 s to fetch.
-async fn slow_repository(scene: &Scene) -> Result<(String, e2e::hub::Files), Error> {
+pub async fn slow_repository(scene: &Scene) -> Result<(String, e2e::hub::Files), Error> {
     let repository = scene.repository("slow");
     let files = e2e::hub::Files::from([("model.safetensors".to_owned(), noise(&repository, 6 << 20))]);
     scene.hub.repository(&repository, &files)?;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Namespace, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount,
+    Affinity, Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Namespace, PodAffinityTerm,
+    PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount, WeightedPodAffinityTerm,
 };
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -38,9 +39,8 @@ pub fn controller() -> Deployment {
         }]),
         ..container(CONTROLLER, "256Mi")
     };
-    // Two controllers at once would do the same work twice.
-    let strategy = DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None };
-    deployment(CONTROLLER, 1, strategy, container, None)
+    // One of them leads. The other has its caches filled already when it has to take over.
+    deployment(CONTROLLER, 2, container, None)
 }
 
 pub fn webhook() -> Deployment {
@@ -66,20 +66,29 @@ pub fn webhook() -> Deployment {
         secret: Some(SecretVolumeSource { secret_name: Some(CERTIFICATE.to_owned()), ..SecretVolumeSource::default() }),
         ..Volume::default()
     };
-    // A new replica answers before an old one goes.
-    let rolling = RollingUpdateDeployment { max_unavailable: Some(IntOrString::Int(0)), max_surge: None };
-    let strategy = DeploymentStrategy { type_: Some("RollingUpdate".to_owned()), rolling_update: Some(rolling) };
-    deployment(WEBHOOK, 2, strategy, container, Some(vec![certificate]))
+    deployment(WEBHOOK, 2, container, Some(vec![certificate]))
 }
 
-fn deployment(
-    component: &str,
-    replicas: i32,
-    strategy: DeploymentStrategy,
-    container: Container,
-    volumes: Option<Vec<Volume>>,
-) -> Deployment {
+/// Nodes are drained one replica at a time. Also a single replica, or one that never becomes ready, stops no drain.
+pub fn disruption_budget(component: &str) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: namespaced(component),
+        spec: Some(PodDisruptionBudgetSpec {
+            max_unavailable: Some(IntOrString::Int(1)),
+            selector: Some(LabelSelector { match_labels: Some(selector(component)), match_expressions: None }),
+            unhealthy_pod_eviction_policy: Some("AlwaysAllow".to_owned()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn deployment(component: &str, replicas: i32, container: Container, volumes: Option<Vec<Volume>>) -> Deployment {
+    // A new replica is ready before an old one goes.
+    let rolling = RollingUpdateDeployment { max_unavailable: Some(IntOrString::Int(0)), max_surge: None };
+    let strategy = DeploymentStrategy { type_: Some("RollingUpdate".to_owned()), rolling_update: Some(rolling) };
     let pod = PodSpec {
+        affinity: Some(apart(component)),
         containers: vec![container],
         volumes,
         service_account_name: Some(component.to_owned()),
@@ -106,6 +115,21 @@ fn deployment(
         },
         status: None,
     }
+}
+
+/// On different nodes where there are several, so that one node takes one replica with it.
+fn apart(component: &str) -> Affinity {
+    let term = PodAffinityTerm {
+        label_selector: Some(LabelSelector { match_labels: Some(selector(component)), match_expressions: None }),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..PodAffinityTerm::default()
+    };
+    let preferred = vec![WeightedPodAffinityTerm { pod_affinity_term: term, weight: 100 }];
+    let pod_anti_affinity = PodAntiAffinity {
+        preferred_during_scheduling_ignored_during_execution: Some(preferred),
+        ..PodAntiAffinity::default()
+    };
+    Affinity { pod_anti_affinity: Some(pod_anti_affinity), ..Affinity::default() }
 }
 
 /// A container with health probes that may do nothing but run.

@@ -1,7 +1,7 @@
 //! What each component may do: nothing that it does not do.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use model_core::labels::GROUP;
 
 use crate::names::{CONTROLLER, NAMESPACE, WEBHOOK, cluster_wide, namespaced};
@@ -33,6 +33,19 @@ pub fn controller() -> Access {
     )
 }
 
+/// The controller's lease, in the operator's namespace only. A right to create cannot be bound to a name.
+pub fn lease() -> (Role, RoleBinding) {
+    let leases = |verbs: &[&str]| rule("coordination.k8s.io", "leases", verbs);
+    let own = PolicyRule { resource_names: Some(vec![CONTROLLER.to_owned()]), ..leases(&["get", "update"]) };
+    let role = Role { metadata: namespaced(CONTROLLER), rules: Some(vec![own, leases(&["create"])]) };
+    let binding = RoleBinding {
+        metadata: namespaced(CONTROLLER),
+        role_ref: role_ref("Role", CONTROLLER),
+        subjects: Some(vec![subject(CONTROLLER)]),
+    };
+    (role, binding)
+}
+
 pub fn webhook() -> Access {
     access(WEBHOOK, vec![rule(GROUP, "models", &["list", "watch"])])
 }
@@ -52,17 +65,21 @@ fn access(component: &str, rules: Vec<PolicyRule>) -> Access {
         role: ClusterRole { metadata: cluster_wide(component), rules: Some(rules), ..ClusterRole::default() },
         binding: ClusterRoleBinding {
             metadata: cluster_wide(component),
-            role_ref: RoleRef {
-                api_group: Some("rbac.authorization.k8s.io".to_owned()),
-                kind: "ClusterRole".to_owned(),
-                name: component.to_owned(),
-            },
-            subjects: Some(vec![Subject {
-                kind: "ServiceAccount".to_owned(),
-                name: component.to_owned(),
-                namespace: Some(NAMESPACE.to_owned()),
-                ..Subject::default()
-            }]),
+            role_ref: role_ref("ClusterRole", component),
+            subjects: Some(vec![subject(component)]),
         },
+    }
+}
+
+fn role_ref(kind: &str, name: &str) -> RoleRef {
+    RoleRef { api_group: Some("rbac.authorization.k8s.io".to_owned()), kind: kind.to_owned(), name: name.to_owned() }
+}
+
+fn subject(account: &str) -> Subject {
+    Subject {
+        kind: "ServiceAccount".to_owned(),
+        name: account.to_owned(),
+        namespace: Some(NAMESPACE.to_owned()),
+        ..Subject::default()
     }
 }
