@@ -9,6 +9,7 @@ use model_resources::DownloadSettings;
 
 use crate::backoff::Backoff;
 use crate::leader::Leadership;
+use crate::metrics::Metrics;
 use crate::progress::ProgressLines;
 use crate::writers::Writers;
 
@@ -24,4 +25,5 @@ pub(crate) struct Context {
     pub recorder: Recorder,
     pub backoff: Backoff,
     pub leadership: Leadership,
+    pub metrics: Metrics,
 }

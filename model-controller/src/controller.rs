@@ -27,6 +27,7 @@ use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
+use crate::metrics::{Caches, Metrics};
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
 use crate::writers::{Writers, watch_writers};
@@ -48,6 +49,7 @@ pub struct Controller {
     settings: DownloadSettings,
     election: Option<LeaderElection>,
     readiness: Readiness,
+    metrics: Metrics,
 }
 
 /// Whether the first list of all Models was read.
@@ -72,7 +74,8 @@ impl Readiness {
 /// A controller of the Models of all namespaces. It starts with [`Controller::run_until`].
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
-    Controller { client, settings, election: None, readiness: Readiness::default() }
+    let (readiness, metrics) = (Readiness::default(), Metrics::new());
+    Controller { client, settings, election: None, readiness, metrics }
 }
 
 impl Controller {
@@ -87,6 +90,12 @@ impl Controller {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.readiness.clone()
+    }
+
+    /// The controller's figures, now and later.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 
     /// Runs until `stop` resolves; passes that run then are finished, and the lease is released after them. API errors
@@ -106,7 +115,7 @@ impl Controller {
     }
 
     async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, election: _, readiness } = self;
+        let Self { client, settings, election: _, readiness, metrics } = self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (jobs, job_changes) = children::<Job>(&client);
@@ -122,6 +131,7 @@ impl Controller {
             .applied_objects();
         let (news, own_news) = unbounded();
         let progress = ProgressLines::default();
+        metrics.read(Caches { models: models.clone(), jobs: jobs.clone(), leadership: leadership.clone() });
         // Logs are read for the whole operator, not by each replica.
         let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone());
         beside.spawn(leadership.clone().gained().then(|()| reading));
@@ -146,6 +156,7 @@ impl Controller {
             writers,
             backoff: Backoff::default(),
             leadership: leadership.clone(),
+            metrics,
         });
         kube::runtime::Controller::for_stream(model_changes, models)
             .with_config(Config::default().concurrency(CONCURRENCY))

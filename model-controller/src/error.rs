@@ -46,6 +46,16 @@ impl Error {
         }
     }
 
+    /// How a pass ended that stopped with this: the label of its metric.
+    pub(crate) const fn result(&self) -> &'static str {
+        match self {
+            Self::Api { .. } => "failed",
+            Self::Refused { .. } => "refused",
+            Self::Raced { .. } => "raced",
+            Self::Invalid(_) | Self::NotPersisted(_) => "invalid",
+        }
+    }
+
     /// Whether only a change of the object helps.
     pub(crate) const fn is_permanent(&self) -> bool {
         matches!(self, Self::Invalid(_) | Self::NotPersisted(_))

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use model_controller::{Options, controller, health};
+use model_controller::{Options, controller, health, metrics};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
         controller = controller.with_leader_election(election);
     }
     health::serve(options.health_port, controller.readiness()).await.context("could not open the health port")?;
+    metrics::serve(options.metrics_port, controller.metrics()).await.context("could not open the metrics port")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let stop = async move {
         tokio::select! { _ = term.recv() => (), _ = interrupt.recv() => () }

@@ -17,6 +17,9 @@ pub struct Options {
     /// Port of `/healthz` and `/readyz`, plain HTTP.
     #[arg(long, env = "MODEL_CONTROLLER_HEALTH_PORT", default_value_t = 8081)]
     pub health_port: u16,
+    /// Port of `/metrics` for Prometheus, plain HTTP.
+    #[arg(long, env = "MODEL_CONTROLLER_METRICS_PORT", default_value_t = 8080)]
+    pub metrics_port: u16,
     /// Whether to act only while holding the lease `model-controller`, so that of several replicas one acts. Only a single
     /// process that nothing else runs beside may do without.
     #[arg(long, env = "MODEL_CONTROLLER_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]

@@ -1,7 +1,7 @@
 //! One pass over one Model: observe, decide, act.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -16,6 +16,7 @@ use crate::act::{write_children, write_status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::events;
+use crate::metrics::PASS_OK;
 use crate::observe::{Children, live_model};
 
 /// Waits between two passes when the cluster changed under the first.
@@ -26,6 +27,14 @@ pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<
         // Every Model is due when this replica begins to lead.
         return Ok(Action::await_change());
     }
+    let begun = Instant::now();
+    let action = pass(&model, &context).await;
+    let result = action.as_ref().map_or_else(Error::result, |_| PASS_OK);
+    context.metrics.passed(result, begun.elapsed());
+    action
+}
+
+async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Action, Error> {
     let model = model.0.as_ref().map_err(|invalid| Error::Invalid(invalid.error.clone()))?;
     let persisted = Persisted::try_from(model)?;
     let now = Timestamp::now();
@@ -33,11 +42,14 @@ pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<
         // Owner references take the children away.
         return Ok(Action::await_change());
     }
-    let cached = Children::cached(&context, &persisted);
-    let next = Next::of(&context, &persisted, &cached, now);
-    // Boxed: most passes are over settled Models and should not pay for the size of this future.
-    let action =
-        if next.is_settled(model) { next.action(now) } else { Box::pin(act(&context, &persisted, now)).await? };
+    let cached = Children::cached(context, &persisted);
+    let next = Next::of(context, &persisted, &cached, now);
+    let action = if next.is_settled(model) {
+        next.action(now)
+    } else {
+        // Boxed: most passes are over settled Models and should not pay for the size of this future.
+        Box::pin(act(context, &persisted, now)).await?
+    };
     context.backoff.succeeded(&key(model));
     Ok(action)
 }
@@ -73,6 +85,7 @@ async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Err
         return Ok(());
     }
     write_status(&context.client, model, &next.status).await?;
+    context.metrics.recorded(model.status.as_ref(), &next.status);
     let (phase, reason) = (next.decision.phase.as_str(), next.decision.reason.as_str());
     tracing::info!(model = %key(model), phase, reason, progress = next.status.progress, "recorded");
     events::publish(context, model, &next.status, &next.decision).await;

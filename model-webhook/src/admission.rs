@@ -1,5 +1,7 @@
 //! The answer to one request: look the wanted Models up, let `model-resources` compute the patch, say what was done.
 
+use std::time::Instant;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -14,6 +16,7 @@ use model_resources::inject::{
 
 use crate::cache::ModelCache;
 use crate::causes::with_causes;
+use crate::metrics::Metrics;
 use crate::review::{Request, Response};
 
 /// Where the API server asks about pods.
@@ -36,7 +39,13 @@ pub struct Defaults {
 
 /// Answers `AdmissionReview`s about pods at [`PATH`] from the cache, without calling out.
 pub fn router(models: ModelCache, defaults: Defaults) -> Router {
-    Router::new().route(PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state((models, defaults))
+    counted_router(models, defaults, Metrics::default())
+}
+
+/// The same, with every answer counted in `metrics`.
+pub fn counted_router(models: ModelCache, defaults: Defaults, metrics: Metrics) -> Router {
+    let state = (models, defaults, metrics);
+    Router::new().route(PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(state)
 }
 
 /// What becomes of a pod.
@@ -51,24 +60,45 @@ enum Outcome {
     NotYet,
 }
 
-async fn answer(State((models, defaults)): State<(ModelCache, Defaults)>, body: Bytes) -> HttpResponse {
+impl Outcome {
+    /// What logs and metrics call it, and why it is a denial.
+    const fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Untouched => ("untouched", ""),
+            Self::Injected(_) => ("injected", ""),
+            Self::Gated(_) => ("gated", ""),
+            Self::Denied(denial) => ("denied", denial.reason()),
+            Self::NotYet => ("denied", NOT_YET_REASON),
+        }
+    }
+}
+
+async fn answer(
+    State((models, defaults, metrics)): State<(ModelCache, Defaults, Metrics)>,
+    body: Bytes,
+) -> HttpResponse {
+    let begun = Instant::now();
     let request = match Request::parse(&body) {
         Ok(request) => request,
         Err(error) => {
             let error = with_causes(&error);
             tracing::warn!(error, "answered a malformed request");
+            metrics.answered("malformed", "", begun.elapsed());
             return (StatusCode::BAD_REQUEST, error).into_response();
         }
     };
     let (wish, outcome) = decide(&request, &models, defaults);
     log(&request, wish.as_ref(), &outcome);
+    let (outcome_word, reason) = outcome.words();
     let response = match outcome {
         Outcome::Untouched => Ok(Response::allow(&request)),
         Outcome::Injected(patch) | Outcome::Gated(patch) => Response::patch(&request, &patch),
         Outcome::Denied(denial) => Ok(Response::deny(&request, code(&denial), denial.reason(), denial.to_string())),
         Outcome::NotYet => Ok(Response::deny(&request, 503, NOT_YET_REASON, NOT_YET.to_owned())),
     };
-    match response.and_then(|response| response.to_body()) {
+    let body = response.and_then(|response| response.to_body());
+    metrics.answered(outcome_word, reason, begun.elapsed());
+    match body {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -159,16 +189,14 @@ const fn code(denial: &Denial) -> u16 {
 fn log(request: &Request, wish: Option<&Wish>, outcome: &Outcome) {
     let (namespace, pod, dry_run) = (request.namespace.as_str(), request.pod_name(), request.dry_run);
     let models = wish.map(|wish| wish.models.join(",")).unwrap_or_default();
+    let (word, reason) = outcome.words();
     match outcome {
-        Outcome::Untouched => tracing::info!(namespace, pod, models, dry_run, outcome = "untouched", "admitted"),
-        Outcome::Injected(_) => tracing::info!(namespace, pod, models, dry_run, outcome = "injected", "admitted"),
-        Outcome::Gated(_) => tracing::info!(namespace, pod, models, dry_run, outcome = "gated", "admitted"),
+        Outcome::Untouched | Outcome::Injected(_) | Outcome::Gated(_) => {
+            tracing::info!(namespace, pod, models, dry_run, outcome = word, "admitted");
+        }
         Outcome::Denied(denial) => {
-            let reason = denial.reason();
-            tracing::info!(namespace, pod, models, dry_run, outcome = "denied", reason, %denial, "denied");
+            tracing::info!(namespace, pod, models, dry_run, outcome = word, reason, %denial, "denied");
         }
-        Outcome::NotYet => {
-            tracing::info!(namespace, pod, models, dry_run, outcome = "denied", reason = NOT_YET_REASON, "denied");
-        }
+        Outcome::NotYet => tracing::info!(namespace, pod, models, dry_run, outcome = word, reason, "denied"),
     }
 }

@@ -23,6 +23,9 @@ pub struct Options {
     /// Port of `/healthz` and `/readyz`, plain HTTP.
     #[arg(long, env = "MODEL_WEBHOOK_HEALTH_PORT", default_value_t = 8081)]
     pub health_port: u16,
+    /// Port of `/metrics` for Prometheus, plain HTTP.
+    #[arg(long, env = "MODEL_WEBHOOK_METRICS_PORT", default_value_t = 8080)]
+    pub metrics_port: u16,
     /// What becomes of a pod whose Model is not Ready: denied, or admitted with a scheduling gate that the controller
     /// takes off once the files are there. The pod's annotation when-not-ready wins.
     #[arg(long, env = "MODEL_WEBHOOK_WHEN_NOT_READY", default_value = "deny",

@@ -1,4 +1,4 @@
-//! Both servers, from start to graceful end.
+//! All servers, from start to graceful end.
 
 use std::future::Future;
 use std::io;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use axum_server::Handle;
 use kube::Client;
 
-use crate::admission::{Defaults, router};
+use crate::admission::{Defaults, counted_router};
 use crate::cache::ModelCache;
 use crate::health::{Readiness, health_router};
+use crate::metrics::{Metrics, metrics_router};
 use crate::options::Options;
 use crate::tls::{self, Certificate};
 
@@ -44,12 +45,13 @@ pub enum Error {
 pub struct Server {
     admission: TcpListener,
     health: TcpListener,
+    metrics: TcpListener,
     certificate: Certificate,
     defaults: Defaults,
 }
 
 impl Server {
-    /// Reads the certificate and takes both ports. Port 0 takes any free one.
+    /// Reads the certificate and takes its ports. Port 0 takes any free one.
     ///
     /// # Errors
     /// When the certificate cannot be used or a port is taken.
@@ -58,6 +60,7 @@ impl Server {
             certificate: Certificate::load(&options.cert_dir).await?,
             admission: listen(options.port)?,
             health: listen(options.health_port)?,
+            metrics: listen(options.metrics_port)?,
             defaults: options.defaults(),
         })
     }
@@ -78,6 +81,14 @@ impl Server {
         Ok(self.health.local_addr()?.port())
     }
 
+    /// The port of `/metrics`.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn metrics_port(&self) -> io::Result<u16> {
+        Ok(self.metrics.local_addr()?.port())
+    }
+
     /// Answers until `stop` resolves, then ends gracefully: `/readyz` says 503 first, requests are still accepted for a
     /// moment, and those that have begun are finished.
     ///
@@ -88,16 +99,23 @@ impl Server {
         let readiness = Readiness::new(models.clone());
         let (admission, health) = (Handle::<SocketAddr>::new(), Handle::<SocketAddr>::new());
         let config = self.certificate.config();
-        let background = Box::pin(async { tokio::join!(watch, self.certificate.follow(RELOAD_EVERY)) });
+        let (counted, scrapes) = (Metrics::default(), Handle::<SocketAddr>::new());
+        let ends = counted.clone();
+        let background =
+            Box::pin(async move { tokio::join!(watch, self.certificate.follow_and_count(RELOAD_EVERY, &ends)) });
 
         let serve_admission = axum_server::from_tcp_rustls(self.admission, config)
             .map_err(Error::Serve)?
             .handle(admission.clone())
-            .serve(router(models, self.defaults).into_make_service());
+            .serve(counted_router(models, self.defaults, counted.clone()).into_make_service());
         let serve_health = axum_server::from_tcp(self.health)
             .map_err(Error::Serve)?
             .handle(health.clone())
             .serve(health_router(readiness.clone()).into_make_service());
+        let serve_metrics = axum_server::from_tcp(self.metrics)
+            .map_err(Error::Serve)?
+            .handle(scrapes.clone())
+            .serve(metrics_router(counted).into_make_service());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
         let end = async {
             stop.await;
@@ -106,14 +124,15 @@ impl Server {
             tokio::time::sleep(DRAIN).await;
             admission.graceful_shutdown(Some(FINISH));
         };
-        // Health is answered until the last request is.
-        let admission_then_health = async {
+        // Health and metrics are answered until the last request is.
+        let admission_then_rest = async {
             let result = serve_admission.await;
             health.shutdown();
+            scrapes.shutdown();
             result
         };
         tokio::select! {
-            result = async { tokio::try_join!(admission_then_health, serve_health) } => {
+            result = async { tokio::try_join!(admission_then_rest, serve_health, serve_metrics) } => {
                 result.map(drop).map_err(Error::Serve)
             }
             () = async { tokio::join!(end, background); } => Ok(()),

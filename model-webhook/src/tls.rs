@@ -5,9 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::causes::with_causes;
 use crate::certificates::{CERTIFICATE_FILE, KEY_FILE};
+use crate::expiry::not_after;
+use crate::metrics::Metrics;
 
 /// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,11 @@ impl Pair {
         };
         Ok(Self { certificate: file(CERTIFICATE_FILE).await?, key: file(KEY_FILE).await? })
     }
+
+    /// When the certificate itself ends: the first of the file, before those of authorities.
+    fn ends(&self) -> Option<Timestamp> {
+        not_after(&CertificateDer::from_pem_slice(&self.certificate).ok()?)
+    }
 }
 
 /// A certificate that follows the files of a directory.
@@ -53,6 +63,8 @@ pub struct Certificate {
     config: RustlsConfig,
     /// What was read last, good or bad, so that a bad pair is logged once.
     seen: Option<Pair>,
+    /// When the one in use ends.
+    ends: Option<Timestamp>,
 }
 
 impl Certificate {
@@ -65,7 +77,8 @@ impl Certificate {
         let config = RustlsConfig::from_pem(pair.certificate.clone(), pair.key.clone())
             .await
             .map_err(|source| Error::Use { directory: directory.to_owned(), source })?;
-        Ok(Self { directory: directory.to_owned(), config, seen: Some(pair) })
+        let ends = pair.ends();
+        Ok(Self { directory: directory.to_owned(), config, seen: Some(pair), ends })
     }
 
     /// What a server is started with. New connections see each reload.
@@ -77,15 +90,26 @@ impl Certificate {
     /// Looks at the files every so often, for ever. What cannot be used is logged, and the certificate in use stays.
     ///
     /// The files are compared by content: mounted Secrets change by symbolic links, which file events often miss.
-    pub async fn follow(mut self, every: Duration) {
+    pub async fn follow(self, every: Duration) {
+        self.follow_and_count(every, &Metrics::default()).await;
+    }
+
+    /// The same, and tells when the certificate in use ends.
+    pub(crate) async fn follow_and_count(mut self, every: Duration, metrics: &Metrics) {
         let mut ticks = tokio::time::interval(every);
         loop {
+            if let Some(ends) = self.ends {
+                metrics.certificate_ends(ends);
+            }
             ticks.tick().await;
             match Pair::read(&self.directory).await {
                 Ok(pair) if self.seen.as_ref() == Some(&pair) => {}
                 Ok(pair) => {
                     match self.config.reload_from_pem(pair.certificate.clone(), pair.key.clone()).await {
-                        Ok(()) => tracing::info!(directory = %self.directory.display(), "loaded a new certificate"),
+                        Ok(()) => {
+                            self.ends = pair.ends();
+                            tracing::info!(directory = %self.directory.display(), "loaded a new certificate");
+                        }
                         Err(error) => self.complain(&error),
                     }
                     self.seen = Some(pair);

@@ -11,7 +11,9 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store;
 use kube::runtime::watcher::Event;
 use model_resources::inject::{ContentPlace, WhenNotReady};
-use model_webhook::{Defaults, Guarded, ModelCache, PATH, Readiness, health_router, router};
+use model_webhook::{
+    Defaults, Guarded, Metrics, ModelCache, PATH, Readiness, counted_router, health_router, metrics_router, router,
+};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -466,4 +468,37 @@ async fn what_cannot_wait_is_denied_all_the_same() {
         let message = answer["status"]["message"].as_str().unwrap();
         assert!(message.contains(says), "{says:?} is not in {message:?}");
     }
+}
+
+/// What a scrape reads after some answers.
+#[tokio::test]
+async fn answers_are_counted_by_outcome_and_reason() {
+    let metrics = Metrics::default();
+    let plain = pod(json!({}));
+    let invalid = pod(json!({ "models.main-currents.news/inject": "" }));
+    let waits =
+        pod(json!({ "models.main-currents.news/inject": "new", "models.main-currents.news/when-not-ready": "wait" }));
+    let models = || cache([model("llama-3-8b", ready()), model("new", Value::Null)]);
+    let bodies = [plain, asking("llama-3-8b"), asking("llama-3-8b"), asking("absent"), invalid, waits]
+        .map(|pod| review(&pod).to_string());
+    for body in bodies.into_iter().chain(["no review".to_owned()]) {
+        let request = Request::post(PATH).body(Body::from(body)).unwrap();
+        counted_router(models(), Defaults::default(), metrics.clone()).oneshot(request).await.unwrap();
+    }
+    let scrape = Request::get("/metrics").body(Body::empty()).unwrap();
+    let response = metrics_router(metrics).oneshot(scrape).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap();
+    for line in [
+        r#"model_webhook_admissions_total{outcome="untouched",reason=""} 1"#,
+        r#"model_webhook_admissions_total{outcome="injected",reason=""} 2"#,
+        r#"model_webhook_admissions_total{outcome="gated",reason=""} 1"#,
+        r#"model_webhook_admissions_total{outcome="denied",reason="ModelNotFound"} 1"#,
+        r#"model_webhook_admissions_total{outcome="denied",reason="AnnotationInvalid"} 1"#,
+        r#"model_webhook_admissions_total{outcome="malformed",reason=""} 1"#,
+        "model_webhook_admission_duration_seconds_count 7",
+    ] {
+        assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("absent"), "no name that a user chose is in\n{text}");
 }

@@ -1,7 +1,5 @@
 //! Two controllers, as two replicas of a Deployment: real processes that are stopped and killed.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use dev_cluster::ControlPlane;
@@ -11,64 +9,9 @@ use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 use kube::{Client, ResourceExt};
 use model_core::api::Phase;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::plane::{Scene, client, install, until};
-
-/// The controller's binary as a replica. It is killed when this is dropped.
-struct Replica {
-    process: Child,
-    port: u16,
-}
-
-impl Replica {
-    fn start(plane: &ControlPlane) -> Self {
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
-        let process = Command::new(env!("CARGO_BIN_EXE_model-controller"))
-            .arg("--kubeconfig")
-            .arg(plane.kubeconfig())
-            .args(["--lease-namespace", "kube-system", "--loader-image", "model-loader:dev"])
-            .args(["--health-port", &port.to_string()])
-            .stdout(Stdio::null())
-            .spawn();
-        Self { process: process.expect("the controller starts"), port }
-    }
-
-    /// Waits until its caches are filled, whether or not it leads.
-    async fn is_ready(&self) {
-        until("the replica is ready", async || get(self.port, "/readyz").await.contains("200 OK").then_some(())).await;
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "could not send {signal}");
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        until("the replica ends", async || self.process.try_wait().expect("it can be asked")).await
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// What a plain HTTP server says, head and body. Empty: it is not there yet.
-async fn get(port: u16, path: &str) -> String {
-    let mut answer = String::new();
-    if let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)).await {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        if connection.write_all(request.as_bytes()).await.is_ok() {
-            connection.read_to_string(&mut answer).await.ok();
-        }
-    }
-    answer
-}
+use crate::replica::Replica;
 
 /// The lease's holder and how often it went from one to another.
 async fn lease(client: &Client) -> (String, i32) {
@@ -109,15 +52,26 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     install(&client).await;
     let scene = async |name: &str| Scene::of(client.clone(), name).await;
 
-    let mut first = Replica::start(&plane);
+    let mut first = Replica::start(&plane, &[]);
     let first_leads = leader(&client, "").await;
-    let mut second = Replica::start(&plane);
+    let mut second = Replica::start(&plane, &[]);
     // A replica that waits is ready as well: a rollout waits for it.
     first.is_ready().await;
     second.is_ready().await;
     let before = scene("before").await;
     before.apply("https://example.com/a").await;
     let job = one_job(&before, None).await.uid();
+    for (replica, leads) in [(&first, 1.0), (&second, 0.0)] {
+        assert_eq!(replica.metric("model_controller_leader").await, Some(leads));
+        until("each replica sees the Model", async || {
+            let downloading = replica.metric("model_controller_models{phase=\"Downloading\"}").await?;
+            let running = replica.metric("model_controller_downloads_running").await?;
+            ((downloading, running) == (1.0, 1.0)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(second.metric("model_controller_reconciles_total{result=\"ok\"}").await, Some(0.0));
+    assert!(first.metric("model_controller_reconciles_total{result=\"ok\"}").await > Some(0.0));
 
     // The leader stands still. The other one leads, and takes up what it has only watched so far.
     first.signal("-STOP");
@@ -136,7 +90,7 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     one_job(&meanwhile, None).await;
 
     // A leader that is killed releases nothing: its lease has to run out.
-    let mut third = Replica::start(&plane);
+    let mut third = Replica::start(&plane, &[]);
     third.is_ready().await;
     let underway = scene("underway").await;
     underway.apply("https://example.com/a").await;
@@ -148,9 +102,12 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     let third_leads = leader(&client, &second_leads).await;
     one_job(&after, None).await;
     one_job(&underway, job.as_deref()).await;
+    underway.job_ends("Failed").await;
+    underway.phase(Phase::Failed).await;
+    assert_eq!(third.metric("model_controller_download_failures_total{reason=\"DownloadFailed\"}").await, Some(1.0));
 
     // One that is told to go releases it.
-    let fourth = Replica::start(&plane);
+    let fourth = Replica::start(&plane, &[]);
     fourth.is_ready().await;
     third.signal("-TERM");
     assert!(third.ended().await.success());

@@ -5,4 +5,5 @@ mod gates;
 mod leader;
 mod life;
 mod plane;
+mod replica;
 mod writers;

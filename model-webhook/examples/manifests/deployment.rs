@@ -18,6 +18,7 @@ use crate::names::{CERTIFICATE, CONTROLLER, NAMESPACE, WEBHOOK, cluster_wide, na
 /// No user of the node.
 const USER: i64 = 65532;
 const HEALTH_PORT: i32 = 8081;
+const METRICS_PORT: i32 = 8080;
 const WEBHOOK_PORT: i32 = 9443;
 const CERTIFICATE_DIRECTORY: &str = "/etc/model-webhook/tls";
 const LOADER_IMAGE: &str = "model-loader:dev";
@@ -110,7 +111,7 @@ fn deployment(component: &str, replicas: i32, container: Container, volumes: Opt
             replicas: Some(replicas),
             selector: LabelSelector { match_labels: Some(selector(component)), match_expressions: None },
             strategy: Some(strategy),
-            template: PodTemplateSpec { metadata: Some(template(component)), spec: Some(pod) },
+            template: PodTemplateSpec { metadata: Some(template(component, METRICS_PORT)), spec: Some(pod) },
             ..DeploymentSpec::default()
         },
         status: None,
@@ -141,8 +142,8 @@ fn container(component: &str, memory: &str) -> Container {
         name: component.to_owned(),
         image: Some(format!("{component}:dev")),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(vec![format!("--health-port={HEALTH_PORT}")]),
-        ports: Some(vec![port("health", HEALTH_PORT)]),
+        args: Some(vec![format!("--health-port={HEALTH_PORT}"), format!("--metrics-port={METRICS_PORT}")]),
+        ports: Some(vec![port("health", HEALTH_PORT), port("metrics", METRICS_PORT)]),
         liveness_probe: Some(probe("/healthz")),
         readiness_probe: Some(probe("/readyz")),
         resources: Some(ResourceRequirements {

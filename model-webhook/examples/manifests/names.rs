@@ -32,7 +32,9 @@ pub fn cluster_wide(component: &str) -> ObjectMeta {
     ObjectMeta { name: Some(component.to_owned()), labels: Some(labels(component)), ..ObjectMeta::default() }
 }
 
-/// Metadata of a pod template.
-pub fn template(component: &str) -> ObjectMeta {
-    ObjectMeta { labels: Some(labels(component)), ..ObjectMeta::default() }
+/// Metadata of a pod template. The annotations are those that Prometheus is commonly configured to look for.
+pub fn template(component: &str, metrics_port: i32) -> ObjectMeta {
+    let annotations = [("scrape", "true".to_owned()), ("port", metrics_port.to_string())];
+    let annotations = annotations.map(|(key, value)| (format!("prometheus.io/{key}"), value));
+    ObjectMeta { labels: Some(labels(component)), annotations: Some(annotations.into()), ..ObjectMeta::default() }
 }

@@ -36,6 +36,12 @@ async fn answer(stream: &mut TlsStream<TcpStream>) -> String {
 async fn it_ends_gracefully() {
     let server = Running::start().await;
     assert!(get(server.health_port, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let metrics = get(server.metrics_port, "/metrics").await;
+    let expiry =
+        metrics.lines().find_map(|line| line.strip_prefix("model_webhook_certificate_expiry_timestamp_seconds "));
+    let expiry: i64 = expiry.expect("the certificate's end is told").parse().unwrap();
+    let days = (expiry - jiff::Timestamp::now().as_second()) / (24 * 60 * 60);
+    assert!((3640..=3660).contains(&days), "a certificate of ten years ends in {days} days");
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.certificates.ca.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

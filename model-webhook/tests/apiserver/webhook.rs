@@ -115,6 +115,7 @@ pub async fn register(
 pub struct Running {
     pub port: u16,
     pub health_port: u16,
+    pub metrics_port: u16,
     pub certificates: Certificates,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<(), ServerError>>,
@@ -133,14 +134,16 @@ impl Running {
             port: 0,
             cert_dir: directory.path().to_owned(),
             health_port: 0,
+            metrics_port: 0,
             when_not_ready: WhenNotReady::Deny,
             downloader: ContentPlace::Revisions,
         };
         let server = Server::bind(&options).await.unwrap();
         let (port, health_port) = (server.port().unwrap(), server.health_port().unwrap());
+        let metrics_port = server.metrics_port().unwrap();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(client, async move { _ = stopped.await }));
-        let running = Self { port, health_port, certificates, stop, ended, _directory: directory };
+        let running = Self { port, health_port, metrics_port, certificates, stop, ended, _directory: directory };
         eventually(|| async {
             let ready = get(health_port, "/readyz").await;
             if ready.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(ready) }
