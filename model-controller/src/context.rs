@@ -8,6 +8,7 @@ use kube::runtime::reflector::Store;
 use model_resources::DownloadSettings;
 
 use crate::backoff::Backoff;
+use crate::downloads::Downloads;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::progress::ProgressLines;
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub pods: Store<Pod>,
     pub progress: ProgressLines,
     pub writers: Writers,
+    pub downloads: Downloads,
     pub recorder: Recorder,
     pub backoff: Backoff,
     pub leadership: Leadership,

@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
+use crate::downloads::Downloads;
 use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
@@ -48,6 +49,7 @@ pub struct Controller {
     client: Client,
     settings: DownloadSettings,
     election: Option<LeaderElection>,
+    max_downloads: usize,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -75,7 +77,7 @@ impl Readiness {
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
     let (readiness, metrics) = (Readiness::default(), Metrics::new());
-    Controller { client, settings, election: None, readiness, metrics }
+    Controller { client, settings, election: None, max_downloads: 0, readiness, metrics }
 }
 
 impl Controller {
@@ -83,6 +85,14 @@ impl Controller {
     #[must_use]
     pub fn with_leader_election(mut self, election: LeaderElection) -> Self {
         self.election = Some(election);
+        self
+    }
+
+    /// Runs at most so many downloads at once; 0, the default: as many as there are. Other Models wait in a line, oldest
+    /// first, with the reason `Queued`.
+    #[must_use]
+    pub fn with_max_concurrent_downloads(mut self, limit: usize) -> Self {
+        self.max_downloads = limit;
         self
     }
 
@@ -115,7 +125,7 @@ impl Controller {
     }
 
     async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, election: _, readiness, metrics } = self;
+        let Self { client, settings, election: _, max_downloads, readiness, metrics } = self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (jobs, job_changes) = children::<Job>(&client);
@@ -137,10 +147,15 @@ impl Controller {
         beside.spawn(leadership.clone().gained().then(|()| reading));
         let writers = Writers::default();
         let listed = Arc::new(Notify::new());
+        let downloads = Downloads::new(max_downloads, models.clone(), jobs.clone(), news.clone());
         beside.spawn(watch_writers(client.clone(), writers.clone(), news, listed.clone()));
-        // The first passes already know who writes, or each restart would take back a condition that still holds.
+        let running = jobs.clone();
+        // The first passes already know who writes, or each restart would take back a condition that still holds. And
+        // they know which downloads run, or each restart would start too many.
         let model_changes = async move {
             listed.notified().await;
+            // It fails only when nobody fills the cache any more, which is when the controller ends.
+            let _ = running.wait_until_ready().await;
             model_changes
         }
         .flatten_stream();
@@ -154,6 +169,7 @@ impl Controller {
             pods,
             progress,
             writers,
+            downloads: downloads.clone(),
             backoff: Backoff::default(),
             leadership: leadership.clone(),
             metrics,
@@ -167,14 +183,19 @@ impl Controller {
             .reconcile_all_on(leadership.begins())
             .graceful_shutdown_on(stop)
             .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
-            .for_each(|pass| async move {
-                match pass {
-                    // Failed passes were logged with their Model.
-                    Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
-                    Err(Error::ObjectNotFound(model)) => tracing::debug!(%model, "gone"),
-                    Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, cause, "a watch broke off; it goes on");
+            .for_each(|pass| {
+                if let Err(Error::ObjectNotFound(model)) = &pass {
+                    downloads.is_gone(model.namespace.as_deref().unwrap_or_default(), &model.name);
+                }
+                async move {
+                    match pass {
+                        // Failed passes were logged with their Model.
+                        Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
+                        Err(Error::ObjectNotFound(model)) => tracing::debug!(%model, "gone"),
+                        Err(error) => {
+                            let cause = std::error::Error::source(&error).map(ToString::to_string);
+                            tracing::warn!(%error, cause, "a watch broke off; it goes on");
+                        }
                     }
                 }
             })

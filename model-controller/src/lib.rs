@@ -21,6 +21,7 @@ mod act;
 mod backoff;
 mod context;
 mod controller;
+mod downloads;
 mod error;
 mod events;
 mod gate_events;

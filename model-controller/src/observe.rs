@@ -62,13 +62,14 @@ impl Children {
         Ok(Self { claim, job, pod, class_exists })
     }
 
-    /// Reduces the objects to what can change the outcome.
+    /// Reduces the objects to what can change the outcome, as if there were no line for downloads.
     pub(crate) fn observed<'a>(&self, context: &Context, model: &'a Persisted<'a>, now: Timestamp) -> Observed<'a> {
         let claim = claim_state(model, self.claim.as_ref(), self.class_exists);
         let progress = self.job.as_ref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
         let job = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, now);
         let writer = context.writers.of(model.namespace, model.name);
-        Observed { model, wanted_path: model.content_path(&context.settings.downloader), claim, job, writer }
+        let wanted_path = model.content_path(&context.settings.downloader);
+        Observed { model, wanted_path, claim, job, writer, queue: None }
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Options {
     /// Namespace of the lease. Absent: that of the pod, or of the kubeconfig's context.
     #[arg(long, env = "MODEL_CONTROLLER_LEASE_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
+    /// Most downloads that run at once; 0: as many as there are. Other Models wait, oldest first, with the reason
+    /// `Queued`.
+    #[arg(long, env = "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS", default_value_t = 0, value_name = "NUMBER")]
+    pub max_concurrent_downloads: usize,
     /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
     #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
     pub loader_image: Option<String>,

@@ -14,6 +14,7 @@ use model_core::status::status;
 
 use crate::act::{write_children, write_status};
 use crate::context::Context;
+use crate::downloads::Stand;
 use crate::error::Error;
 use crate::events;
 use crate::metrics::PASS_OK;
@@ -31,6 +32,9 @@ pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<
     let action = pass(&model, &context).await;
     let result = action.as_ref().map_or_else(Error::result, |_| PASS_OK);
     context.metrics.passed(result, begun.elapsed());
+    if action.as_ref().is_err_and(Error::is_permanent) {
+        context.downloads.is_gone(&model.namespace().unwrap_or_default(), &model.name_any());
+    }
     action
 }
 
@@ -40,11 +44,13 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
     let now = Timestamp::now();
     if model.metadata.deletion_timestamp.is_some() {
         // Owner references take the children away.
+        context.downloads.is_gone(persisted.namespace, persisted.name);
         return Ok(Action::await_change());
     }
     let cached = Children::cached(context, &persisted);
-    let next = Next::of(context, &persisted, &cached, now);
+    let next = Next::of(context, model, &persisted, &cached, now);
     let action = if next.is_settled(model) {
+        next.leave(context, &persisted);
         next.action(now)
     } else {
         // Boxed: most passes are over settled Models and should not pay for the size of this future.
@@ -62,7 +68,9 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     }
     let persisted = Persisted::try_from(&model)?;
     let children = Children::live(&context.client, &persisted).await?;
-    let next = Next::of(context, &persisted, &children, now);
+    let next = Next::of(context, &model, &persisted, &children, now);
+    // Not by the caches: they may not have seen the Job that the last pass made.
+    next.leave(context, &persisted);
     let claim_uid = children.claim.as_ref().and_then(ResourceExt::uid);
     match write_children(context, &persisted, &next.decision, claim_uid).await {
         Ok(()) => {
@@ -70,13 +78,19 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
             Ok(next.action(now))
         }
         Err(Error::Refused { doing, message }) => {
+            context.downloads.leaves(&persisted);
             let seen = children.observed(context, &persisted, now);
             let decision = next.decision.rejected(&seen, format!("could not {doing}: {message}"));
             let status = status(&seen, &decision, now);
-            record(context, &model, &Next { decision, status }).await?;
+            record(context, &model, &Next { decision, status, stand: next.stand }).await?;
             Err(Error::Refused { doing, message })
         }
-        Err(error) => Err(error),
+        // A Job that somebody else made meanwhile is seen in a moment.
+        Err(error @ Error::Raced { .. }) => Err(error),
+        Err(error) => {
+            context.downloads.leaves(&persisted);
+            Err(error)
+        }
     }
 }
 
@@ -96,18 +110,31 @@ async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Err
 struct Next {
     decision: Decision,
     status: ModelStatus,
+    stand: Stand,
 }
 
 impl Next {
-    fn of(context: &Context, model: &Persisted, children: &Children, now: Timestamp) -> Self {
-        let seen = children.observed(context, model, now);
-        let decision = decide(&seen, now);
+    fn of(context: &Context, model: &Model, persisted: &Persisted, children: &Children, now: Timestamp) -> Self {
+        let mut seen = children.observed(context, persisted, now);
+        let mut decision = decide(&seen, now);
+        let stand = Stand::of(&seen, &decision);
+        seen.queue = context.downloads.place(model, stand);
+        if seen.queue.is_some() {
+            decision = decide(&seen, now);
+        }
         let status = status(&seen, &decision, now);
-        Self { decision, status }
+        Self { decision, status, stand }
     }
 
     fn is_settled(&self, model: &Model) -> bool {
         self.decision.writes.is_empty() && model.status.as_ref() == Some(&self.status)
+    }
+
+    /// Gives the place in the line up, where it is of no use.
+    fn leave(&self, context: &Context, model: &Persisted) {
+        if self.stand == Stand::Leaves {
+            context.downloads.leaves(model);
+        }
     }
 
     fn action(&self, now: Timestamp) -> Action {

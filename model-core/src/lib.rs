@@ -7,6 +7,7 @@
 //! - [`mod@decide`]: the state machine. [`decide::decide`] takes a look and the time, and gives the next step.
 //! - [`status`]: writes a decision down as `status`, with conditions.
 //! - [`persisted`]: a Model that the API server stored, and which images download it.
+//! - [`queue`]: the line of Models that wait for a free download.
 //! - [`reason`], [`report`]: the closed list of reasons, and what the loader tells the controller.
 //!
 //! Nothing here does I/O, knows a client or reads a clock, so any operator can embed it.
@@ -18,6 +19,7 @@ pub mod labels;
 pub mod names;
 pub mod observed;
 pub mod persisted;
+pub mod queue;
 pub mod reason;
 pub mod report;
 pub mod status;

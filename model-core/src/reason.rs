@@ -41,6 +41,8 @@ reasons! {
     Downloading => "",
     /// The claim and the Job are about to be created.
     Starting => "",
+    /// As many downloads run as the operator may run at once.
+    Queued => "it starts by itself once one of those before it has ended",
     /// A failed download is started again.
     Retrying => "",
     /// A pod mounts the content writable.
@@ -136,6 +138,7 @@ impl Reason {
                 | Self::UpToDate
                 | Self::Downloading
                 | Self::Starting
+                | Self::Queued
                 | Self::Retrying
                 | Self::ClaimBound
                 | Self::JobStale

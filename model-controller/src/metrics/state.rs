@@ -15,6 +15,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::Label;
 use crate::controller::WatchedModel;
+use crate::downloads::is_running;
 use crate::leader::Leadership;
 
 const PHASES: [Phase; 4] = [Phase::Pending, Phase::Downloading, Phase::Ready, Phase::Failed];
@@ -83,14 +84,6 @@ fn reason(status: &ModelStatus) -> Reason {
     let ready = status.conditions.iter().find(|condition| condition.type_ == READY);
     let word = ready.map_or(Reason::Starting.as_str(), |condition| condition.reason.as_str());
     Reason::ALL.iter().copied().find(|reason| reason.as_str() == word).unwrap_or(Reason::DownloadFailed)
-}
-
-/// Whether a Job has neither succeeded nor failed.
-fn is_running(job: &Job) -> bool {
-    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    !conditions
-        .into_iter()
-        .any(|condition| condition.status == "True" && (condition.type_ == "Complete" || condition.type_ == "Failed"))
 }
 
 impl Collector for State {

@@ -5,5 +5,6 @@ mod gates;
 mod leader;
 mod life;
 mod plane;
+mod queue;
 mod replica;
 mod writers;

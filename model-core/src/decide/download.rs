@@ -156,6 +156,9 @@ fn again(download: &DownloadStatus, reason: Reason, message: &str) -> Step {
 }
 
 fn start(seen: &Observed, now: Timestamp) -> Step {
+    if let Some(place) = seen.queue {
+        return Step::pending(Reason::Queued, format!("waiting for a free download: {place}"));
+    }
     let writes = match seen.claim {
         ClaimState::Absent => vec![Write::CreateClaim, Write::CreateJob],
         ClaimState::Ours { .. } | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => {

@@ -17,6 +17,7 @@ pub use job::{job_state, newest_pod};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 
 use crate::persisted::Persisted;
+use crate::queue::Place;
 use crate::report::{Failure, Progress, Published};
 
 /// One look at a Model and its children.
@@ -33,6 +34,8 @@ pub struct Observed<'a> {
     /// A pod that mounts the claim writable on request: the first by name, so that it stays the same while it lives.
     /// `None`: there is none.
     pub writer: Option<String>,
+    /// Where the Model stands in the line for a download. `None`: it may start one.
+    pub queue: Option<Place>,
 }
 
 /// The claim, reduced to what can change the outcome.

@@ -27,6 +27,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::ClaimGone),
         1 => (0_u8..3).prop_map(Happening::SpecChanges),
         1 => proptest::option::of("[ab]").prop_map(Happening::Writer),
+        1 => proptest::option::of(1_usize..40).prop_map(Happening::Queue),
         1 => (0_u32..200).prop_map(Happening::TimePasses),
     ]
 }
@@ -151,6 +152,7 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
         claim: ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None },
         job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone() },
         writer: None,
+        queue: None,
     };
     let soon = decide(&seen(None), at(29));
     assert_eq!((soon.reason, soon.look_again), (Reason::Downloading, Some(at(30))));
@@ -160,6 +162,30 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
     // What is known better is said instead.
     let evicted = Failure { reason: Reason::Evicted, message: String::new() };
     assert_eq!(decide(&seen(Some(evicted)), at(30)).reason, Reason::Evicted);
+}
+
+#[test]
+fn who_waits_for_a_download_has_no_children_and_starts_when_there_is_a_place() {
+    let mut world = World::new(Downloader::Loader { image: "loader".into() });
+    world.happens(&Happening::Queue(Some(3)));
+    let decision = world.look(usize::MAX);
+    assert_eq!((decision.phase, decision.reason, decision.writes), (Phase::Pending, Reason::Queued, vec![]));
+    world.happens(&Happening::Queue(None));
+    world.look(usize::MAX);
+    let status = world.model.status.clone().unwrap();
+    assert_eq!((status.phase, status.download.unwrap().attempt), (Some(Phase::Downloading), 1));
+    // A download that runs goes on, however many others there are.
+    world.happens(&Happening::Queue(Some(1)));
+    assert_eq!(world.look(usize::MAX).phase, Phase::Downloading);
+    world.kind_step();
+
+    // Content stays offered while newer content waits.
+    world.happens(&Happening::SpecChanges(1));
+    world.happens(&Happening::Queue(Some(2)));
+    (0..3).for_each(|_| drop(world.look(usize::MAX)));
+    world.happens(&Happening::JobGone);
+    let decision = world.look(usize::MAX);
+    assert_eq!((decision.phase, decision.reason), (Phase::Ready, Reason::Queued));
 }
 
 #[test]

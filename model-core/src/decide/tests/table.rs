@@ -7,9 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::world::model;
 use crate::api::{Content, DownloadStatus, ModelStatus, Phase};
-use crate::decide::decide;
+use crate::decide::{Write, decide};
 use crate::observed::{ClaimState, JobState, Observed};
 use crate::persisted::Persisted;
+use crate::queue::Place;
 use crate::reason::Reason;
 use crate::report::{Failure, Published};
 
@@ -85,8 +86,21 @@ fn every_phase_with_every_claim_and_job() {
                 model.status = recorded(phase, &id, &model.spec.source);
                 let persisted = Persisted::try_from(&model).unwrap();
                 let wanted_path = format!("revisions/{id}");
-                let seen = Observed { model: &persisted, wanted_path, claim: claim.clone(), job, writer: None };
+                let mut seen =
+                    Observed { model: &persisted, wanted_path, claim: claim.clone(), job, writer: None, queue: None };
                 let next = decide(&seen, Timestamp::UNIX_EPOCH);
+                // A full house holds up what would start, and nothing else.
+                seen.queue = Some(Place { nth: 3, of: 12 });
+                let queued = decide(&seen, Timestamp::UNIX_EPOCH);
+                if next.writes.contains(&Write::CreateJob) {
+                    assert_eq!((queued.reason, queued.writes.len()), (Reason::Queued, 0));
+                    assert_eq!((queued.phase, &queued.content), (Phase::Pending, &None));
+                    assert_eq!(queued.message, "waiting for a free download: 3rd of 12");
+                    let attempt = |download: Option<DownloadStatus>| download.map(|download| download.attempt);
+                    assert_eq!(attempt(queued.download), attempt(model.status.clone().and_then(|old| old.download)));
+                } else {
+                    assert_eq!(queued, next);
+                }
 
                 let was_ready = phase == Some(Phase::Ready);
                 if next.phase == Phase::Ready && !(was_ready && claim_name != "made anew") {

@@ -9,6 +9,7 @@ use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
 use crate::observed::{ClaimState, JobState, Observed};
 use crate::persisted::{Downloader, Persisted};
+use crate::queue::Place;
 use crate::reason::Reason;
 use crate::report::{Failure, Published};
 use crate::status::status;
@@ -51,6 +52,7 @@ pub struct World {
     claim_terminating: bool,
     job: Option<Job>,
     writer: Option<String>,
+    queue: Option<Place>,
     uids: u32,
     /// Which content was downloaded in full to which claim.
     downloaded: BTreeSet<(u32, String)>,
@@ -75,6 +77,8 @@ pub enum Happening {
     SpecChanges(u8),
     /// A pod mounts the claim writable, or the last one that did is gone.
     Writer(Option<String>),
+    /// This place in the line for a download, or a free one.
+    Queue(Option<usize>),
     TimePasses(u32),
 }
 
@@ -87,6 +91,7 @@ impl World {
             claim_terminating: false,
             job: None,
             writer: None,
+            queue: None,
             uids: 0,
             downloaded: BTreeSet::new(),
             now: Timestamp::UNIX_EPOCH,
@@ -136,6 +141,7 @@ impl World {
             claim: self.claim_state(),
             job: self.job_state(),
             writer: self.writer.clone(),
+            queue: self.queue,
         };
         let decision = decide(&seen, self.now);
         for _ in 0..controllers {
@@ -200,6 +206,7 @@ impl World {
                 *self.model.metadata.generation.as_mut().unwrap() += 1;
             }
             Happening::Writer(pod) => self.writer.clone_from(pod),
+            Happening::Queue(nth) => self.queue = nth.map(|nth| Place { nth, of: 40 }),
             Happening::TimePasses(minutes) => self.now += SignedDuration::from_mins((*minutes).into()),
         }
         self.check();
@@ -219,8 +226,9 @@ impl World {
         assert!(overwriting.is_none(), "{overwriting:?} writes over {content:?}");
     }
 
-    /// Everybody does their part: deletions finish, the Job succeeds, the controller looks and lives.
+    /// Everybody does their part: others' downloads end, deletions finish, the Job succeeds, the controller looks and lives.
     pub fn kind_step(&mut self) {
+        self.happens(&Happening::Queue(None));
         self.happens(&Happening::JobGone);
         self.happens(&Happening::ClaimGone);
         self.happens(&Happening::JobSucceeds);

@@ -1,0 +1,121 @@
+//! A bound on downloads at once: the other Models wait in a line, across restarts.
+
+use dev_cluster::ControlPlane;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::config::Kubeconfig;
+use model_core::api::{ModelStatus, Phase};
+use serde_json::json;
+
+use crate::plane::{Scene, client, install, until};
+use crate::replica::Replica;
+
+const ONE_AT_ONCE: [&str; 4] = ["--max-concurrent-downloads", "1", "--leader-election", "false"];
+
+fn waits_as(place: &str) -> impl Fn(&ModelStatus) -> bool {
+    let start = format!("waiting for a free download: {place};");
+    move |status| {
+        let message = status.message.as_deref().unwrap_or_default();
+        status.phase == Some(Phase::Pending) && message.starts_with(&start)
+    }
+}
+
+/// Each of them waits, in this order, and has no Job.
+async fn line(scenes: &[&Scene]) {
+    for (index, scene) in scenes.iter().enumerate() {
+        let ordinal = ["1st", "2nd", "3rd", "4th"][index];
+        scene.status_with(ordinal, waits_as(&format!("{ordinal} of {}", scenes.len()))).await;
+        assert!(scene.jobs.list(&ListParams::default()).await.expect("Jobs can be listed").items.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_wait_for_a_free_download_oldest_first() {
+    let plane = ControlPlane::start().expect("a control plane starts");
+    let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
+    install(&client).await;
+    let mut replica = Replica::start(&plane, &ONE_AT_ONCE);
+    replica.is_ready().await;
+    let running = Scene::of(client.clone(), "running").await;
+    running.apply("https://example.com/a").await;
+    running.phase(Phase::Downloading).await;
+
+    // Younger Models look first. What counts is when they were made, and within one second their names.
+    let mut waiting = Vec::new();
+    for name in ["d", "b", "c", "a"] {
+        let scene = Scene::of(client.clone(), name).await;
+        let model = scene.apply("https://example.com/a").await;
+        waiting.push((model.metadata.creation_timestamp.unwrap().0, name, scene));
+    }
+    waiting.sort_by_key(|(created, name, _)| (*created, *name));
+    let scenes: Vec<&Scene> = waiting.iter().map(|(.., scene)| scene).collect();
+    // Places are told anew when the line moves, so those who came first may still see a shorter one.
+    for scene in &scenes {
+        let queued = |status: &ModelStatus| status.message.as_deref().is_some_and(|text| text.contains("waiting for"));
+        scene.status_with("it waits", queued).await;
+    }
+
+    // A new process finds the line and the download that runs.
+    replica.signal("-KILL");
+    replica.ended().await;
+    replica = Replica::start(&plane, &ONE_AT_ONCE);
+    replica.is_ready().await;
+    line(&scenes).await;
+    for scene in &scenes {
+        let claims = scene.claims.list(&ListParams::default()).await.unwrap().items;
+        assert!(claims.is_empty(), "who waits holds no storage");
+    }
+    assert_eq!(replica.metric("model_controller_models_unready{reason=\"Queued\"}").await, Some(4.0));
+
+    // An end makes place for one, well or not.
+    running.job_ends("Complete").await;
+    running.phase(Phase::Ready).await;
+    scenes[0].phase(Phase::Downloading).await;
+    line(&scenes[1..]).await;
+    scenes[0].job_ends("Failed").await;
+    scenes[0].phase(Phase::Failed).await;
+    scenes[1].phase(Phase::Downloading).await;
+    line(&scenes[2..]).await;
+    assert_eq!(scenes[1].events().await, ["Queued", "Downloading"], "a place that moves is no news");
+
+    // Who tries again waits like everybody else, by its age.
+    scenes[0].delete_job().await;
+    scenes[0].status_with("it waits again", waits_as("1st of 3")).await;
+    line(&[scenes[0], scenes[2], scenes[3]]).await;
+    scenes[1].job_ends("Complete").await;
+    let status = scenes[0].phase(Phase::Downloading).await;
+    assert_eq!(status.download.unwrap().attempt, 2);
+    line(&scenes[2..]).await;
+
+    // A new spec keeps the place: its old Job goes, and a new one comes, without anybody in between.
+    let old = scenes[0].job(None).await.uid();
+    scenes[0].apply("https://example.com/b").await;
+    scenes[0].job(old.as_deref()).await;
+    line(&scenes[2..]).await;
+
+    // Who is refused does not hold up those behind. A quota's status is written by a controller that does not run here.
+    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), &scenes[2].namespace);
+    let hard = json!({ "persistentvolumeclaims": "0" });
+    let metadata = ObjectMeta { name: Some("none".into()), ..ObjectMeta::default() };
+    let spec = serde_json::from_value(json!({ "hard": hard })).unwrap();
+    let quota = ResourceQuota { metadata, spec: Some(spec), status: None };
+    quotas.create(&PostParams::default(), &quota).await.unwrap();
+    let used = json!({ "hard": hard, "used": { "persistentvolumeclaims": "0" } });
+    scenes[2].patch_status(&quotas, "none", &used).await;
+    scenes[0].job_ends("Complete").await;
+    scenes[3].phase(Phase::Downloading).await;
+    let status = scenes[2].status().await;
+    assert_eq!(status.phase, Some(Phase::Pending), "{status:#?}");
+
+    // It gets its turn: when it is no longer refused and the place is free again. Here by deletion of who has it.
+    quotas.delete("none", &DeleteParams::default()).await.unwrap();
+    scenes[3].models.delete("llama", &DeleteParams::default()).await.unwrap();
+    // Nothing collects garbage here.
+    scenes[3].delete_job().await;
+    until("the Job is gone", async || {
+        scenes[3].jobs.list(&ListParams::default()).await.unwrap().items.is_empty().then_some(())
+    })
+    .await;
+    scenes[2].phase(Phase::Downloading).await;
+}
