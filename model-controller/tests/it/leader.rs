@@ -1,5 +1,6 @@
 //! Two controllers, as two replicas of a Deployment: real processes that are stopped and killed.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dev_cluster::ControlPlane;
@@ -13,9 +14,33 @@ use model_core::api::Phase;
 use crate::plane::{Scene, client, install, until};
 use crate::replica::Replica;
 
+/// Where the operator runs, and its lease lies.
+const NAMESPACE: &str = "model-system";
+const FLAGS: [&str; 2] = ["--lease-namespace", NAMESPACE];
+
+/// A kubeconfig of the controller's service account: with the rights that `config/` gives it and no others.
+fn account(plane: &ControlPlane) -> PathBuf {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+    let applied = plane
+        .kubectl()
+        .arg("apply")
+        .arg("-f")
+        .arg(config.join("manager/namespace.yaml"))
+        .arg("-f")
+        .arg(config.join("rbac/controller.yaml"))
+        .status();
+    assert!(applied.is_ok_and(|status| status.success()), "the manifests are applied");
+    let mut kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there");
+    let user = kubeconfig.auth_infos[0].auth_info.as_mut().expect("a user");
+    user.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:model-controller"));
+    let path = plane.kubeconfig().with_file_name("controller.kubeconfig");
+    std::fs::write(&path, serde_json::to_string(&kubeconfig).expect("JSON")).expect("it can be written");
+    path
+}
+
 /// The lease's holder and how often it went from one to another.
 async fn lease(client: &Client) -> (String, i32) {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
+    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let spec = leases.get_opt("model-controller").await.expect("leases can be read").and_then(|lease| lease.spec);
     let spec = spec.unwrap_or_default();
     (spec.holder_identity.unwrap_or_default(), spec.lease_transitions.unwrap_or(0))
@@ -50,11 +75,12 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there");
     let client = client(kubeconfig).await;
     install(&client).await;
+    let account = account(&plane);
     let scene = async |name: &str| Scene::of(client.clone(), name).await;
 
-    let mut first = Replica::start(&plane, &[]);
+    let mut first = Replica::start(&account, &FLAGS);
     let first_leads = leader(&client, "").await;
-    let mut second = Replica::start(&plane, &[]);
+    let mut second = Replica::start(&account, &FLAGS);
     // A replica that waits is ready as well: a rollout waits for it.
     first.is_ready().await;
     second.is_ready().await;
@@ -90,7 +116,7 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     one_job(&meanwhile, None).await;
 
     // A leader that is killed releases nothing: its lease has to run out.
-    let mut third = Replica::start(&plane, &[]);
+    let mut third = Replica::start(&account, &FLAGS);
     third.is_ready().await;
     let underway = scene("underway").await;
     underway.apply("https://example.com/a").await;
@@ -107,7 +133,7 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     assert_eq!(third.metric("model_controller_download_failures_total{reason=\"DownloadFailed\"}").await, Some(1.0));
 
     // One that is told to go releases it.
-    let fourth = Replica::start(&plane, &[]);
+    let fourth = Replica::start(&account, &FLAGS);
     fourth.is_ready().await;
     third.signal("-TERM");
     assert!(third.ended().await.success());

@@ -35,7 +35,7 @@ async fn models_wait_for_a_free_download_oldest_first() {
     let plane = ControlPlane::start().expect("a control plane starts");
     let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
     install(&client).await;
-    let mut replica = Replica::start(&plane, &ONE_AT_ONCE);
+    let mut replica = Replica::start(plane.kubeconfig(), &ONE_AT_ONCE);
     replica.is_ready().await;
     let running = Scene::of(client.clone(), "running").await;
     running.apply("https://example.com/a").await;
@@ -59,7 +59,7 @@ async fn models_wait_for_a_free_download_oldest_first() {
     // A new process finds the line and the download that runs.
     replica.signal("-KILL");
     replica.ended().await;
-    replica = Replica::start(&plane, &ONE_AT_ONCE);
+    replica = Replica::start(plane.kubeconfig(), &ONE_AT_ONCE);
     replica.is_ready().await;
     line(&scenes).await;
     for scene in &scenes {

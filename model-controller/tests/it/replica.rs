@@ -1,9 +1,9 @@
 //! The controller's binary in a process of its own.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use dev_cluster::ControlPlane;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -22,13 +22,13 @@ fn free_port() -> u16 {
 }
 
 impl Replica {
-    /// Starts one in this cluster, with these flags beside those that it needs.
-    pub fn start(plane: &ControlPlane, flags: &[&str]) -> Self {
+    /// Starts one with this kubeconfig, and with these flags beside those that it needs.
+    pub fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
         let (port, metrics_port) = (free_port(), free_port());
         let process = Command::new(env!("CARGO_BIN_EXE_model-controller"))
             .arg("--kubeconfig")
-            .arg(plane.kubeconfig())
-            .args(["--lease-namespace", "kube-system", "--loader-image", "model-loader:dev"])
+            .arg(kubeconfig)
+            .args(["--loader-image", "model-loader:dev"])
             .args(["--health-port", &port.to_string(), "--metrics-port", &metrics_port.to_string()])
             .args(flags)
             .stdout(Stdio::null())
