@@ -1,4 +1,4 @@
-//! Two replicas of the controller: one leads, and the other goes on when the first is gone.
+//! Two replicas of the controller: one leads, and another goes on when the first is gone.
 
 use std::time::{Duration, Instant};
 
@@ -34,15 +34,14 @@ pub async fn the_other_replica_goes_on_when_the_leader_is_gone(scene: Scene) -> 
     scene.cluster.run(&["-n", NAMESPACE, "delete", "pod", &first, "--grace-period=0", "--force"])?;
 
     let deadline = Instant::now() + Duration::from_secs(PATIENCE);
-    let second = loop {
+    loop {
         let now = leader(&scene.cluster)?;
         if !now.is_empty() && now != first {
-            break now;
+            break;
         }
         assert!(Instant::now() < deadline, "nobody took over from {first}");
         tokio::time::sleep(Duration::from_millis(200)).await;
-    };
-    assert!(pods.split_whitespace().any(|pod| pod == second), "the replica that was there took over, not {second}");
+    }
     let status = scene.ready("slow").await?;
     assert_eq!(status.download.map(|download| download.attempt), Some(1));
     assert_eq!(scene.digests("slow").await?, digests(&files));
