@@ -29,7 +29,10 @@ pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<
         return Ok(Action::await_change());
     }
     let begun = Instant::now();
-    let action = pass(&model, &context).await;
+    // A pass runs on a task of its own. One that the lease did not outlast is the next leader's.
+    let Ok(action) = context.leadership.clone().while_held(pass(&model, &context)).await else {
+        return Ok(Action::await_change());
+    };
     let result = action.as_ref().map_or_else(Error::result, |_| PASS_OK);
     context.metrics.passed(result, begun.elapsed());
     if action.as_ref().is_err_and(Error::is_permanent) {
