@@ -65,7 +65,9 @@ async fn one_job(scene: &Scene, uid: Option<&str>) -> Job {
     assert_eq!(jobs.len(), 1);
     assert!(uid.is_none() || jobs[0].uid().as_deref() == uid, "another Job was made");
     assert_eq!(scene.status().await.download.expect("a download").attempt, 1);
-    assert_eq!(scene.events().await, ["Downloading"]);
+    // An Event follows the status that it tells of.
+    let events = until("an Event tells", async || Some(scene.events().await).filter(|events| !events.is_empty()));
+    assert_eq!(events.await, ["Downloading"]);
     jobs[0].clone()
 }
 
