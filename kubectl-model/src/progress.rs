@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use model_core::api::{DownloadStatus, Model, ModelStatus, Phase};
 use model_core::decide::{Retry, retry};
-use model_core::status::UP_TO_DATE;
+use model_core::status::DOWNLOADED;
 
 use crate::figures::{bytes, span};
 use crate::text::line;
@@ -52,9 +52,9 @@ pub fn waiting(model: &Model, job_exists: bool, now: Timestamp) -> Waiting {
 #[must_use]
 pub fn is_given_up(model: &Model, now: Timestamp) -> bool {
     let conditions = model.status.iter().flat_map(|status| &status.conditions);
-    let up_to_date =
-        conditions.into_iter().any(|condition| condition.type_ == UP_TO_DATE && condition.status == "True");
-    !up_to_date && matches!(next_attempt(model, now), Some(Retry::At(_) | Retry::Never))
+    let downloaded =
+        conditions.into_iter().any(|condition| condition.type_ == DOWNLOADED && condition.status == "True");
+    !downloaded && matches!(next_attempt(model, now), Some(Retry::At(_) | Retry::Never))
 }
 
 /// Whether the status speaks of the newest spec.

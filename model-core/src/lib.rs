@@ -15,6 +15,7 @@
 pub mod api;
 pub mod content;
 pub mod decide;
+mod freshness;
 pub mod labels;
 pub mod names;
 pub mod observed;

@@ -35,8 +35,14 @@ reasons! {
     Downloaded => "",
     /// The files are there, and no digest was checked for some of them.
     NotVerified => "stock images check nothing, and a url only has a digest if spec.source.url.sha256 gives it",
-    /// The published content is the one that the spec asks for.
+    /// The published content is the newest that the source has.
     UpToDate => "",
+    /// Newer content is on its way; the content before it stays mounted until it is there.
+    Refreshing => "",
+    /// The download of newer content failed; the content before it stays mounted.
+    RefreshFailed => "what is mounted stays as it is; the condition Downloaded has the cause and what to do about it",
+    /// Nobody asked the source whether it has newer content.
+    NotChecked => "ask for newer content with `kubectl model refresh NAME`",
     /// A download is running.
     Downloading => "",
     /// The claim and the Job are about to be created.
@@ -85,6 +91,8 @@ reasons! {
     RateLimited => "wait, or use a token with a higher limit",
     /// The bytes do not have the digest that they should have.
     ChecksumMismatch => "the source or the network changed the bytes; delete the Job to retry, or correct sha256",
+    /// Content that was published before has lost or changed files.
+    ContentDamaged => "kubectl model refresh NAME: it fetches what is damaged and keeps the rest",
     /// The volume has no room for the model.
     DiskFull => "raise spec.storage.size, then delete the Job to retry",
     /// The volume is read-only, or the download's user may not write to it.
@@ -121,6 +129,7 @@ impl Reason {
                 | Self::AccessDenied
                 | Self::GatedRepository
                 | Self::UnsafeFileName
+                | Self::ContentDamaged
                 | Self::WrongUse
                 | Self::InvalidModel
         )
@@ -136,6 +145,8 @@ impl Reason {
             Self::Downloaded
                 | Self::NotVerified
                 | Self::UpToDate
+                | Self::Refreshing
+                | Self::NotChecked
                 | Self::Downloading
                 | Self::Starting
                 | Self::Queued

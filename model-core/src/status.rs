@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::{DownloadStatus, ModelStatus, Phase};
 use crate::decide::Decision;
+use crate::freshness::freshness;
 use crate::names::claim_name;
 use crate::observed::{ClaimState, Observed};
 use crate::reason::Reason;
@@ -15,7 +16,8 @@ pub const READY: &str = "Ready";
 pub const STORAGE_BOUND: &str = "StorageBound";
 /// Condition: the wanted content is on the claim. Its reason says whether every file was verified.
 pub const DOWNLOADED: &str = "Downloaded";
-/// Condition: the published content is the wanted one.
+/// Condition: the published content is the newest that the source has. False while what the spec asks for is not there,
+/// Unknown where nobody asked the source.
 pub const UP_TO_DATE: &str = "UpToDate";
 
 /// Condition: a pod may change the published content, so it may no longer be what was verified.
@@ -23,6 +25,9 @@ pub const UP_TO_DATE: &str = "UpToDate";
 /// True or absent, never False: as kstatus has it for conditions that tell of something abnormal. `Ready` is not touched
 /// by it, because the pod's author asked for that mount.
 pub const CONTENT_WRITABLE: &str = "ContentWritable";
+
+const TRUE: &str = "True";
+const FALSE: &str = "False";
 
 /// The whole status after this decision. Equal to the recorded one, times included, where nothing changed.
 #[must_use]
@@ -33,8 +38,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
     let wanted = (decision.reason, message.as_str());
     let published = if refreshing { (Reason::Downloaded, "earlier content is ready to mount") } else { wanted };
     let recorded = seen.model.status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let condition = |kind: &str, holds: bool, (reason, message): (Reason, &str)| {
-        let status = if holds { "True" } else { "False" };
+    let condition = |kind: &str, status: &str, (reason, message): (Reason, &str)| {
         let unchanged = recorded.iter().find(|old| old.type_ == kind && old.status == status);
         Condition {
             type_: kind.to_owned(),
@@ -45,25 +49,22 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
             observed_generation: Some(seen.model.generation),
         }
     };
+    let freshness = freshness(seen, decision, &message);
     let (bound, storage_reason, storage_message) = storage(&seen.claim);
     let writable = seen.writer.as_ref().map(|pod| {
         let reason = Reason::WritableMount;
         let message = format!("pod {pod} may change the content; {}", reason.advice());
-        condition(CONTENT_WRITABLE, true, (reason, &message))
+        condition(CONTENT_WRITABLE, TRUE, (reason, &message))
     });
     ModelStatus {
         phase: Some(decision.phase),
         pvc_name: Some(claim_name(seen.model.name)),
         progress: Some(progress(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
         conditions: [
-            condition(READY, decision.phase == Phase::Ready, published),
-            condition(STORAGE_BOUND, bound, (storage_reason, storage_message)),
-            condition(DOWNLOADED, decision.up_to_date, wanted),
-            condition(
-                UP_TO_DATE,
-                decision.up_to_date,
-                if decision.up_to_date { (Reason::UpToDate, "") } else { wanted },
-            ),
+            condition(READY, truth(decision.phase == Phase::Ready), published),
+            condition(STORAGE_BOUND, truth(bound), (storage_reason, storage_message)),
+            condition(DOWNLOADED, truth(decision.up_to_date), wanted),
+            condition(UP_TO_DATE, freshness.status, (freshness.reason, &freshness.message)),
         ]
         .into_iter()
         .chain(writable)
@@ -78,6 +79,10 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
             message
         }),
     }
+}
+
+fn truth(holds: bool) -> &'static str {
+    if holds { TRUE } else { FALSE }
 }
 
 /// What is, and what to do about it. `NAME` in the advice stands for the Model.

@@ -60,6 +60,10 @@ pub struct Pull {
     /// Directory for the files: absent, empty, or published by the same command before.
     #[arg(long, value_name = "DIR", env = "MODEL_LOADER_TO")]
     pub to: PathBuf,
+    /// Where the directory was published before, read all of its files again and compare them with what was verified then.
+    /// Without it their sizes are compared. Either way nothing is downloaded again.
+    #[arg(long, env = "MODEL_LOADER_RECHECK")]
+    pub recheck: bool,
     /// Bytes that may be held in memory for all connections together, in MiB. Bounds their number: 32 are 32 connections
     /// for large files and 192 for small ones.
     #[arg(long, value_name = "MIB", env = "MODEL_LOADER_BUFFERS", default_value_t = 32)]

@@ -40,7 +40,8 @@ impl Error {
     }
 
     /// A background task that panicked.
-    pub(crate) fn task(error: tokio::task::JoinError) -> Self {
+    #[must_use]
+    pub fn task(error: tokio::task::JoinError) -> Self {
         Self::panicked().caused_by(error)
     }
 

@@ -59,4 +59,4 @@ pub use plan::{Plan, PlannedFile, Wanted};
 pub use progress::{Meter, Speed, Totals};
 pub use pull::{Network, plan, pull};
 pub use source::{Source, without_secrets};
-pub use verify::{Fault, FaultKind, Verification, verify};
+pub use verify::{Fault, FaultKind, Verification, recheck, verify};

@@ -12,7 +12,7 @@ use model_core::{
     reason::Reason,
     report::{Outcome, Planned, Published},
 };
-use model_loader::{Error, Meter, Network, Totals, plan, pull, verify};
+use model_loader::{Error, Meter, Network, Totals, manifest::Manifest, plan, pull, recheck, verify};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -60,7 +60,14 @@ fn run_pull(args: &Pull, console: &Console) -> u8 {
 
 async fn download(args: &Pull, meter: &Meter) -> Result<Published, Error> {
     let network = Network { buffers: args.buffers << 20, ..args.from.network()? };
-    pull(&args.from.wanted()?, &args.to, &network, meter).await
+    let wanted = args.from.wanted()?;
+    if args.recheck && Manifest::read(&args.to)?.is_some() {
+        let (dir, counted) = (args.to.clone(), meter.clone());
+        tokio::task::spawn_blocking(move || recheck(&dir, &counted)).await.map_err(Error::task)??;
+        // What is there counts once.
+        return pull(&wanted, &args.to, &network, &Meter::default()).await;
+    }
+    pull(&wanted, &args.to, &network, meter).await
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -90,6 +90,21 @@ pub fn verify(dir: &Path, meter: &Meter) -> Result<Verification, Error> {
     Ok(Verification { manifest, faults })
 }
 
+/// [Verifies](verify) a directory that is to be offered again, for example on a volume that came back from a backup.
+///
+/// # Errors
+/// [`Reason::ContentDamaged`] names a file that is not as it was published.
+pub fn recheck(dir: &Path, meter: &Meter) -> Result<(), Error> {
+    let verification = verify(dir, meter)?;
+    let faults = &verification.faults;
+    for fault in faults {
+        tracing::warn!(dir = %dir.display(), "{fault}");
+    }
+    let Some(first) = faults.first() else { return Ok(()) };
+    let message = format!("{} is damaged: {} faults, the first is: {first}", dir.display(), faults.len());
+    Err(Error::new(Reason::ContentDamaged, message))
+}
+
 /// Checks every file. The calling thread works too, so that it also goes on where no further thread can be had.
 fn check_all(dir: &Path, files: &[FileRecord], meter: &Meter) -> Vec<Fault> {
     // The biggest file takes longest: begun last, it would be waited for alone.

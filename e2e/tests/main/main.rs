@@ -12,6 +12,7 @@ mod memory;
 mod pods;
 mod progress;
 mod rbac;
+mod refreshes;
 mod runner;
 mod samples;
 mod scene;
@@ -66,6 +67,8 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("gated_deployment", gates::a_gated_deployment_reads_its_model),
         scenario("gated_spec_change", gates::the_spec_changes_while_a_deployment_is_gated),
         scenario("gate_removed_by_hand", gates::a_gate_is_removed_by_hand),
+        scenario("refresh_fetches_what_changed", refreshes::a_refresh_fetches_what_changed),
+        scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
         scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),
         scenario("real_model", sources::real_model),

@@ -50,7 +50,7 @@ pub async fn a_new_version_downloads_beside_the_old_one(scene: Scene) -> Result<
             }
         })
         .await?;
-    assert_eq!(condition(&new, "UpToDate"), Some("True"));
+    assert_eq!(condition(&new, "UpToDate"), Some("Unknown"), "nobody asked the source since");
     assert_eq!(scene.digests("tiny").await?, digests(&second));
     Ok(())
 }
@@ -65,7 +65,7 @@ pub async fn a_failed_update_takes_nothing_down(scene: Scene) -> Result<(), Erro
         .find("tiny", "tell that the update failed", |model: &Model| {
             let status = model.status.as_ref()?;
             let failed = status.conditions.iter().find(|condition| condition.type_ == "UpToDate")?;
-            (failed.reason == "SourceNotFound").then(|| status.clone())
+            (failed.reason == "RefreshFailed" && failed.message.starts_with("SourceNotFound: ")).then(|| status.clone())
         })
         .await?;
     assert_eq!(status.phase, Some(Phase::Ready));

@@ -43,6 +43,8 @@ pub struct Decision {
     pub download: Option<DownloadStatus>,
     /// Whether the published content is the wanted one.
     pub up_to_date: bool,
+    /// Whether the newest download failed, or could not be started, and nothing is under way.
+    pub failed: bool,
     /// The writes that make it true, in order. They come before the status is recorded.
     pub writes: Vec<Write>,
     /// When to look again if nothing happens before. `None`: only when something happens.
@@ -56,7 +58,7 @@ impl Decision {
         let phase = if self.content.is_some() { Phase::Ready } else { Phase::Pending };
         // No attempt was started.
         let download = seen.model.status.and_then(|status| status.download.clone());
-        Self { phase, reason: Reason::Rejected, message, download, writes: Vec::new(), ..self }
+        Self { phase, reason: Reason::Rejected, message, download, failed: true, writes: Vec::new(), ..self }
     }
 }
 
@@ -229,6 +231,7 @@ impl Step {
             content,
             download: self.download.or(recorded),
             up_to_date,
+            failed: self.phase == Phase::Failed,
             writes: self.writes,
             look_again: self.look_again,
         }

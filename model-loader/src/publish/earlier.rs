@@ -12,6 +12,7 @@ use crate::{
     digest::Digest,
     manifest::{FileRecord, Manifest},
     plan::PlannedFile,
+    verify::hash,
 };
 
 /// The verified files of all revisions beside a directory, by digest.
@@ -44,6 +45,11 @@ impl Earlier {
             return Ok(None);
         }
         remove_file(to)?;
+        // A pod may have written to it since, and disks forget.
+        if !hash(path, record).is_ok_and(|digest| digest == record.digest) {
+            tracing::warn!(file = %path.display(), "is damaged: not taken over");
+            return Ok(None);
+        }
         // Not every file system links, and not every file may be linked by this user.
         let linked = fs::hard_link(path, to).is_ok();
         let record = FileRecord { path: planned.path.clone(), etag: planned.etag.clone(), ..record.clone() };
@@ -77,8 +83,10 @@ mod tests {
             verified,
             etag: None,
         };
-        let files = vec![record("good", true), record("torn", true), record("gone", true), record("weak", false)];
-        for (name, bytes) in [("good", "good"), ("torn", "to"), ("weak", "weak")] {
+        let files =
+            ["good", "torn", "gone", "flip"].map(|name| record(name, true)).into_iter().chain([record("weak", false)]);
+        let files = files.collect();
+        for (name, bytes) in [("good", "good"), ("torn", "to"), ("flip", "flap"), ("weak", "weak")] {
             fs::write(old.join(name), bytes).unwrap();
         }
         Manifest::new(String::new(), String::new(), None, files, jiff::Timestamp::UNIX_EPOCH)
@@ -91,6 +99,7 @@ mod tests {
             ("good", 5, false),
             ("torn", 4, false),
             ("gone", 4, false),
+            ("flip", 4, false),
             ("weak", 4, false),
             ("none", 4, false),
         ] {

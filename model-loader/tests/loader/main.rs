@@ -13,6 +13,7 @@ mod publishing;
 mod ranges;
 mod readers;
 mod registries;
+mod restores;
 mod s3_server;
 mod servers;
 mod sources;

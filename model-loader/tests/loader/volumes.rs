@@ -70,6 +70,23 @@ fn a_model_that_does_not_fit_is_refused_before_a_byte_is_fetched() {
     assert_eq!(world.hub.stats().containing("/resolve/").requests, 0);
 }
 
+/// The refresh has the same bytes with other digests, so that nothing can be linked.
+#[test]
+fn a_refresh_that_does_not_fit_takes_nothing_away() {
+    let world = World::new();
+    let script = "mount -t tmpfs -o size=3500k none \"$0\"; shift; loader=$1; code=0; \
+                  \"$loader\" pull --source hf://acme/tiny --to \"$0/revisions/old\" >&2; \"$@\" || code=$?; \
+                  \"$loader\" verify \"$0/revisions/old\" >&2; cd \"$0/revisions\"; ls -A; exit $code";
+    let run = with_mounts(&world, "s3://models/tiny", "revisions/new", script);
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    let failure = failure(&world);
+    assert_eq!(failure.reason, Reason::DiskFull);
+    assert!(failure.message.contains("bytes are needed"), "{}", failure.message);
+    assert!(printed(&run).contains("as published, 0 faults"), "{}", printed(&run));
+    assert!(String::from_utf8_lossy(&run.stdout).ends_with(".new.partial\nold\n"), "{}", printed(&run));
+    assert_eq!(world.hub.stats().containing("s3 /models/tiny/model.safetensors").bytes, 0);
+}
+
 #[test]
 fn a_volume_that_runs_full_is_said_to_be_full() {
     let world = World::new();

@@ -29,17 +29,18 @@ const CA_VOLUME: &str = "ca";
 /// Downloads onto the claim.
 pub(super) fn pull(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
     let to = format!("--to={MODELS_DIR}/{}", revision_path(&model.content_id));
-    let mut mode = mode(model, image, settings, "pull", Some(to));
+    // Content that is there already was published by a Job whose record is gone: a claim from a backup, for example.
+    let mut mode = mode(model, image, settings, "pull", vec![to, "--recheck".to_owned()]);
     mode.container.volume_mounts.get_or_insert_default().insert(0, claim_mount());
     mode
 }
 
 /// Asks the source what there is, and needs no claim.
 pub(super) fn plan(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
-    mode(model, image, settings, "plan", None)
+    mode(model, image, settings, "plan", Vec::new())
 }
 
-fn mode(model: &Persisted, image: &str, settings: &DownloadSettings, command: &str, further: Option<String>) -> Mode {
+fn mode(model: &Persisted, image: &str, settings: &DownloadSettings, command: &str, further: Vec<String>) -> Mode {
     let mut environment = Environment::new(&settings.env);
     let authorities = settings.ca_config_map.as_deref().map(authorities);
     if authorities.is_some() {
@@ -88,7 +89,7 @@ fn authorities(config_map: &str) -> (Volume, VolumeMount) {
 }
 
 /// Every value stands behind the `=` of its flag, so that none can be read as a flag itself.
-fn arguments(model: &Persisted, command: &str, further: Option<String>) -> Vec<String> {
+fn arguments(model: &Persisted, command: &str, further: Vec<String>) -> Vec<String> {
     let mut arguments = vec![command.to_owned()];
     match &model.spec.source {
         Source::HuggingFace(source) => {

@@ -339,19 +339,19 @@ proptest! {
             format!("--include={c}"), format!("--include={d}"), format!("--exclude={d}"),
         ];
         prop_assert_eq!(&seen[..5], want);
-        prop_assert!(to(&seen) && seen.len() == 7);
+        prop_assert!(to(&seen) && seen.len() == 8);
 
         let url = UrlSource { url: a.clone(), sha256: Some(b.clone()) };
         let seen = loader_arguments(Source::Url(url));
         prop_assert_eq!(&seen[1..3], [format!("--source={a}"), format!("--sha256={}", b.to_ascii_lowercase())]);
-        prop_assert!(to(&seen) && seen.len() == 5);
+        prop_assert!(to(&seen) && seen.len() == 6);
 
         let s3 = S3Source { bucket: a.clone(), key: b.clone(), endpoint: Some(c.clone()), region: Some(d.clone()) };
         let container = built(&model("m", Source::S3(s3)), &loader());
         let variables = environment(&container, &no_secret()).unwrap();
         let seen = arguments(&container, &variables);
         prop_assert_eq!(&seen[1], &format!("--source=s3://{a}/{b}"));
-        prop_assert!(to(&seen) && seen.len() == 4);
+        prop_assert!(to(&seen) && seen.len() == 5);
         prop_assert_eq!(&variables["AWS_ENDPOINT_URL"], &c);
         prop_assert_eq!(&variables["AWS_REGION"], &d);
     }

@@ -106,13 +106,20 @@ fn a_new_spec_downloads_beside_content_that_stays_ready() {
         let status = world.model.status.clone().unwrap();
         assert_eq!(status.phase, Some(Phase::Ready), "{status:#?}");
         assert_ne!(status.content.unwrap().id, world.wanted());
+        let up_to_date = status.conditions.iter().find(|condition| condition.type_ == "UpToDate").unwrap();
+        assert_eq!((up_to_date.status.as_str(), up_to_date.reason.as_str()), ("False", "Refreshing"));
     }
     world.happens(&Happening::JobFails(Reason::SourceNotFound));
     world.happens(&Happening::Look { writes: 9 });
     let status = world.model.status.clone().unwrap();
     assert_eq!(status.phase, Some(Phase::Ready), "a failed refresh takes nothing down");
-    let up_to_date = status.conditions.iter().find(|condition| condition.type_ == "UpToDate").unwrap();
-    assert_eq!((up_to_date.status.as_str(), up_to_date.reason.as_str()), ("False", "SourceNotFound"));
+    let condition = |kind: &str| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+        (condition.status.as_str(), condition.reason.as_str())
+    };
+    assert_eq!(condition("UpToDate"), ("False", "RefreshFailed"));
+    assert_eq!(condition("Downloaded"), ("False", "SourceNotFound"));
+    assert_eq!(condition("Ready"), ("True", "Downloaded"));
 }
 
 #[test]
