@@ -57,10 +57,13 @@ pub mod inject {
     pub const MOUNT_PATH: &str = "mount-path";
     /// Whether mount and volume are read-only. Default `"true"`.
     pub const READ_ONLY: &str = "read-only";
-    /// Name of the container that gets the mount. Default: the first container.
+    /// Names of the containers that get the mounts, separated by commas, or `*` for all of them. Init containers and
+    /// native sidecars count. Default: the first container.
     pub const CONTAINER: &str = "container";
     /// Whether `MODEL_…` variables are set. Default `"true"`.
     pub const INJECT_ENV: &str = "inject-env";
+    /// Whether `HF_HUB_OFFLINE` and `TRANSFORMERS_OFFLINE` are set. Default `"false"`.
+    pub const OFFLINE: &str = "offline";
     /// Whether the pod waits for a Model that is not Ready, or is denied: `"wait"` or `"deny"`. Default: what the webhook's
     /// flag says.
     pub const WHEN_NOT_READY: &str = "when-not-ready";

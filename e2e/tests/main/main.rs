@@ -13,6 +13,7 @@ mod pods;
 mod progress;
 mod rbac;
 mod refreshes;
+mod restricted;
 mod runner;
 mod samples;
 mod scene;
@@ -69,6 +70,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("gate_removed_by_hand", gates::a_gate_is_removed_by_hand),
         scenario("refresh_fetches_what_changed", refreshes::a_refresh_fetches_what_changed),
         scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
+        scenario("restricted_namespace", restricted::models_in_a_restricted_namespace),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
         scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),
         scenario("real_model", sources::real_model),

@@ -1,9 +1,9 @@
-//! The container that gets the mounts.
+//! The containers that get the mounts.
 
 use model_core::names::claim_name;
 use serde_json::Value;
 
-use super::{Denial, Wish, list, member};
+use super::{Containers, Denial, Wish, list, member};
 
 /// A container of the pod, and where it stands.
 pub(super) struct Target<'a> {
@@ -17,29 +17,36 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The container that the wish names, or that an earlier pass chose, or the first one.
+    /// The containers that the wish names, or that an earlier pass chose, or the first one, or all. Never empty, each
+    /// once, ordinary containers first.
     ///
-    /// An init container can be named, too. Ephemeral containers cannot mount part of a volume, so they never count.
-    pub(super) fn choose(pod: &'a Value, wish: &Wish, record: &str) -> Result<Self, Denial> {
-        let all: Vec<Self> = Self::all(pod);
-        if let Some(setting) = &wish.container {
-            let available = all.iter().map(|target| target.name.to_owned()).collect();
-            return all.into_iter().find(|target| target.name == setting.value).ok_or_else(|| {
-                Denial::ContainerNotFound {
-                    annotation: setting.annotation.clone(),
-                    container: setting.value.clone(),
-                    available,
-                }
-            });
+    /// Init containers count, native sidecars among them. Ephemeral containers cannot mount part of a volume, so they
+    /// never do.
+    pub(super) fn choose(pod: &'a Value, wish: &Wish, record: &str) -> Result<Vec<Self>, Denial> {
+        let mut all: Vec<Self> = Self::all(pod);
+        if let Containers::Named { annotation, names } = &wish.containers {
+            if let Some(missing) = names.iter().find(|name| all.iter().all(|target| target.name != *name)) {
+                return Err(Denial::ContainerNotFound {
+                    annotation: annotation.clone(),
+                    container: missing.clone(),
+                    available: all.iter().map(|target| target.name.to_owned()).collect(),
+                });
+            }
+            all.retain(|target| names.iter().any(|name| name == target.name));
+            return Ok(all);
+        }
+        if !all.iter().any(|target| target.field == ORDINARY) {
+            return Err(Denial::PodInvalid { what: "spec.containers has no container".to_owned() });
         }
         // The record alone is no proof that an earlier pass wrote it: our mounts are.
-        let recorded = member(pod, "annotations", record);
-        let earlier = all.iter().position(|target| Some(target.name) == recorded && target.has_mounts(wish));
-        let first = all.iter().position(|target| target.field == "containers");
-        let chosen = earlier.or(first);
-        chosen
-            .and_then(|index| all.into_iter().nth(index))
-            .ok_or_else(|| Denial::PodInvalid { what: "spec.containers has no container".to_owned() })
+        let recorded: Vec<_> = member(pod, "annotations", record).into_iter().flat_map(|all| all.split(',')).collect();
+        let was_chosen = |name: &str| all.iter().any(|target| target.name == name && target.has_mounts(wish));
+        if !recorded.is_empty() && recorded.iter().all(|name| was_chosen(name)) {
+            all.retain(|target| recorded.contains(&target.name));
+        } else if wish.containers == Containers::First {
+            all.truncate(1);
+        }
+        Ok(all)
     }
 
     /// Every container with a name, then every init container.
@@ -51,7 +58,7 @@ impl<'a> Target<'a> {
                 Some(Self { field, index: index.to_string(), name, json })
             })
         };
-        of("containers").chain(of("initContainers")).collect()
+        of(ORDINARY).chain(of("initContainers")).collect()
     }
 
     fn has_mounts(&self, wish: &Wish) -> bool {
@@ -66,3 +73,5 @@ impl<'a> Target<'a> {
         ["spec", self.field, &self.index, field]
     }
 }
+
+const ORDINARY: &str = "containers";

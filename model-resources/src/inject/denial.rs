@@ -55,7 +55,7 @@ pub enum Denial {
         /// Its value.
         second_value: String,
     },
-    /// The pod has no container of the wanted name.
+    /// The pod has no container of a wanted name.
     #[error("annotation {annotation} names the container {container:?}, which is not in the pod: it has {}", available.join(", "))]
     ContainerNotFound {
         /// The whole key.

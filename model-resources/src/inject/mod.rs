@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 
 pub use denial::Denial;
 pub use ready::{ContentPlace, ReadyModel, awaited_model, ready_model};
-pub use wish::{Setting, UnknownWord, WhenNotReady, Wish, parse, writes_to};
+pub use wish::{Containers, UnknownWord, WhenNotReady, Wish, parse, writes_to};
 
 use container::Target;
 use edit::Edit;
@@ -53,7 +53,7 @@ use edit::Edit;
 /// waiting pod does, also gets what [`inject_and_gate`] adds, or nobody would ever take the gate off.
 ///
 /// # Errors
-/// When the wanted container does not exist, when a name or a path is taken, or when the pod is not one that the API
+/// When a wanted container does not exist, when a name or a path is taken, or when the pod is not one that the API
 /// server could have sent.
 pub fn inject(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Patch, Denial> {
     if gate::is_gated(pod) {
@@ -82,26 +82,24 @@ pub fn inject_and_gate(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Resul
 fn mounts(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Edit, Denial> {
     let label = format!("{}/{INJECTED}", wish.prefix);
     let record = format!("{}/{INJECTED_CONTAINERS}", wish.prefix);
-    let target = Target::choose(pod, wish, &record)?;
+    let targets = Target::choose(pod, wish, &record)?;
     let marked = member(pod, "labels", &label) == Some("true");
 
     let mut edit = Edit::default();
-    let mut mounts = Vec::new();
-    let mut variables = Vec::new();
     for model in models {
         if let Some(volume) = mount::volume(pod, wish, model)? {
             edit.append(pod, &["spec", "volumes"], volume)?;
         }
-        mounts.extend(mount::mount(&target, wish, model, marked)?);
-        if wish.inject_env {
-            variables.extend(env::variables(&target, wish, model));
+    }
+    for target in &targets {
+        for model in models {
+            if let Some(mount) = mount::mount(target, wish, model, marked)? {
+                edit.append(pod, &target.path("volumeMounts"), mount)?;
+            }
         }
-    }
-    for mount in mounts {
-        edit.append(pod, &target.path("volumeMounts"), mount)?;
-    }
-    for variable in variables {
-        edit.append(pod, &target.path("env"), variable)?;
+        for variable in env::variables(target, wish, models) {
+            edit.append(pod, &target.path("env"), variable)?;
+        }
     }
     if !marked {
         edit.insert(pod, &["metadata", "labels"], &label, json!("true"))?;
@@ -109,8 +107,10 @@ fn mounts(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Edit, Denia
     if !wish.read_only && !models.is_empty() && member(pod, "labels", WRITABLE) != Some("true") {
         edit.insert(pod, &["metadata", "labels"], WRITABLE, json!("true"))?;
     }
-    if member(pod, "annotations", &record) != Some(target.name) {
-        edit.insert(pod, &["metadata", "annotations"], &record, json!(target.name))?;
+    let chosen: Vec<_> = targets.iter().map(|target| target.name).collect();
+    let chosen = chosen.join(",");
+    if member(pod, "annotations", &record) != Some(chosen.as_str()) {
+        edit.insert(pod, &["metadata", "annotations"], &record, json!(chosen))?;
     }
     Ok(edit)
 }

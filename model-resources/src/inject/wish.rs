@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use model_core::labels::inject::{
-    CONTAINER, DEFAULT_MOUNT_PATH, INJECT, INJECT_ENV, MOUNT_PATH, READ_ONLY, WHEN_NOT_READY,
+    CONTAINER, DEFAULT_MOUNT_PATH, INJECT, INJECT_ENV, MOUNT_PATH, OFFLINE, READ_ONLY, WHEN_NOT_READY,
 };
 use model_core::labels::{GROUP, SPECIFICATION_PREFIX};
 use model_core::names::is_model_name;
@@ -16,6 +16,9 @@ use super::mount::normal_path;
 /// Stands for the Model's name in a mount path.
 const NAME: &str = "{name}";
 
+/// Stands for every container.
+const EVERY: &str = "*";
+
 /// What a pod asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -25,10 +28,12 @@ pub struct Wish {
     pub models: Vec<String>,
     /// Whether mounts and volumes are read-only.
     pub read_only: bool,
-    /// The container that gets the mounts. `None`: the first one.
-    pub container: Option<Setting>,
+    /// The containers that get the mounts.
+    pub containers: Containers,
     /// Whether `MODEL_…` variables are set.
     pub inject_env: bool,
+    /// Whether the libraries of Hugging Face are told to open no connections.
+    pub offline: bool,
     /// What becomes of the pod while a Model is not Ready. `None`: it does not say.
     pub when_not_ready: Option<WhenNotReady>,
     /// Mount path with `{name}` in it wherever paths of several Models have to differ.
@@ -64,13 +69,30 @@ pub struct UnknownWord;
 
 const EITHER: &str = "write \"deny\" or \"wait\"";
 
+/// The containers of a pod that get the mounts. Those that an earlier pass chose stay chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Containers {
+    /// The first one that is no init container.
+    #[default]
+    First,
+    /// All that the pod has, init containers and native sidecars among them, ephemeral ones not.
+    Every,
+    /// Those of these names, whatever their kind.
+    Named {
+        /// The whole key of the annotation, for messages.
+        annotation: String,
+        /// Names, each once. Never empty.
+        names: Vec<String>,
+    },
+}
+
 /// One annotation of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setting {
+#[derive(Clone, Debug)]
+struct Setting {
     /// The whole key, for messages.
-    pub annotation: String,
+    annotation: String,
     /// Its value, without surrounding white space.
-    pub value: String,
+    value: String,
 }
 
 impl Wish {
@@ -93,10 +115,11 @@ pub fn parse(pod: &Value) -> Result<Option<Wish>, Denial> {
     let models = model_names(&asked)?;
     Ok(Some(Wish {
         prefix: if asked.annotation.starts_with(GROUP) { GROUP } else { SPECIFICATION_PREFIX },
-        read_only: boolean(setting(pod, READ_ONLY)?)?,
-        inject_env: boolean(setting(pod, INJECT_ENV)?)?,
+        read_only: boolean(setting(pod, READ_ONLY)?, true)?,
+        inject_env: boolean(setting(pod, INJECT_ENV)?, true)?,
+        offline: boolean(setting(pod, OFFLINE)?, false)?,
         when_not_ready: when_not_ready(setting(pod, WHEN_NOT_READY)?)?,
-        container: setting(pod, CONTAINER)?,
+        containers: containers(setting(pod, CONTAINER)?)?,
         mount_path: mount_path(setting(pod, MOUNT_PATH)?, &models)?,
         models,
     }))
@@ -133,27 +156,47 @@ fn invalid(setting: Setting, expected: &'static str) -> Denial {
     Denial::AnnotationInvalid { annotation: setting.annotation, value: setting.value, expected }
 }
 
+/// The entries of a list, each once, without spaces around them.
+fn entries(list: &str) -> Vec<&str> {
+    let mut entries: Vec<&str> = Vec::new();
+    for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
+    }
+    entries
+}
+
 fn model_names(asked: &Setting) -> Result<Vec<String>, Denial> {
-    let mut names: Vec<String> = Vec::new();
-    for name in asked.value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        if !is_model_name(name) {
-            let asked = Setting { value: name.to_owned(), ..asked.clone() };
-            return Err(invalid(asked, "no Model can have this name; write names of Models, separated by commas"));
-        }
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
+    let names = entries(&asked.value);
+    if let Some(&name) = names.iter().find(|name| !is_model_name(name)) {
+        let asked = Setting { value: name.to_owned(), ..asked.clone() };
+        return Err(invalid(asked, "no Model can have this name; write names of Models, separated by commas"));
     }
     if names.is_empty() {
         return Err(invalid(asked.clone(), "write at least one name of a Model, or remove the annotation"));
     }
-    Ok(names)
+    Ok(names.into_iter().map(str::to_owned).collect())
 }
 
-/// Absent means true.
-fn boolean(setting: Option<Setting>) -> Result<bool, Denial> {
+fn containers(setting: Option<Setting>) -> Result<Containers, Denial> {
+    let Some(setting) = setting else { return Ok(Containers::First) };
+    match entries(&setting.value)[..] {
+        [] => Err(invalid(setting, "write names of containers, separated by commas, or \"*\" for all of them")),
+        [EVERY] => Ok(Containers::Every),
+        ref names if names.contains(&EVERY) => {
+            Err(invalid(setting, "\"*\" stands for all containers: write it alone, or names only"))
+        }
+        ref names => {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            Ok(Containers::Named { annotation: setting.annotation, names })
+        }
+    }
+}
+
+fn boolean(setting: Option<Setting>, default: bool) -> Result<bool, Denial> {
     match setting {
-        None => Ok(true),
+        None => Ok(default),
         Some(setting) if setting.value.eq_ignore_ascii_case("true") => Ok(true),
         Some(setting) if setting.value.eq_ignore_ascii_case("false") => Ok(false),
         Some(setting) => Err(invalid(setting, "write \"true\" or \"false\"")),

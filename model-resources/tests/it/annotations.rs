@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model_resources::inject::{Denial, Wish, parse, writes_to};
+use model_resources::inject::{Containers, Denial, Wish, parse, writes_to};
 use serde_json::{Value, json};
 
 /// A pod with these annotations under the prefix of the specification.
@@ -26,8 +26,9 @@ fn each_default_is_that_of_the_specification() {
     assert_eq!(wish.models, ["llama-3-8b"]);
     assert_eq!(wish.mount_path("llama-3-8b"), "/models/llama-3-8b");
     assert!(wish.read_only, "read-only");
-    assert_eq!(wish.container, None, "the first container");
+    assert_eq!(wish.containers, Containers::First);
     assert!(wish.inject_env, "inject-env");
+    assert!(!wish.offline, "offline");
 }
 
 #[test]
@@ -79,11 +80,41 @@ fn a_name_that_no_model_can_have_is_denied_by_name() {
 }
 
 #[test]
+fn containers_are_names_or_all() {
+    for (value, want) in [("app", &["app"][..]), (" app , init,,app", &["app", "init"])] {
+        let Containers::Named { annotation, names } = wish(&[("inject", "a"), ("container", value)]).containers else {
+            panic!("{value:?} names containers");
+        };
+        assert_eq!(
+            (annotation.as_str(), names),
+            ("models.example.com/container", want.iter().map(ToString::to_string).collect())
+        );
+    }
+    for every in ["*", " * ", "*,", "*,*"] {
+        assert_eq!(wish(&[("inject", "a"), ("container", every)]).containers, Containers::Every, "{every:?}");
+    }
+    for (value, why) in [
+        ("", "write names of containers, separated by commas, or \"*\" for all of them"),
+        (" ,", "write names of containers, separated by commas, or \"*\" for all of them"),
+        ("*,app", "\"*\" stands for all containers: write it alone, or names only"),
+    ] {
+        let denial = denial(&[("inject", "a"), ("container", value)]).to_string();
+        let want = format!("annotation models.example.com/container has the value {:?}: {why}", value.trim());
+        assert_eq!(denial, want);
+    }
+}
+
+#[test]
 fn booleans_are_true_or_false() {
-    for key in ["read-only", "inject-env"] {
+    for key in ["read-only", "inject-env", "offline"] {
         for (value, want) in [("true", true), ("True", true), (" TRUE ", true), ("false", false), ("FALSE", false)] {
             let wish = wish(&[("inject", "a"), (key, value)]);
-            assert_eq!(if key == "read-only" { wish.read_only } else { wish.inject_env }, want, "{key}={value}");
+            let seen = match key {
+                "read-only" => wish.read_only,
+                "inject-env" => wish.inject_env,
+                _ => wish.offline,
+            };
+            assert_eq!(seen, want, "{key}={value}");
         }
         for value in ["", "yes", "1", "0", "no", "truefalse"] {
             let want =

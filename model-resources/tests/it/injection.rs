@@ -123,35 +123,78 @@ fn null_and_empty_lists_count_as_absent() {
 }
 
 #[test]
-fn the_wanted_container_and_no_other_is_injected() {
+fn the_wanted_containers_and_no_others_are_injected() {
     let spec = json!({
         "initContainers": [{ "name": "init" }, { "name": "native-sidecar", "restartPolicy": "Always" }],
         "containers": [{ "name": "first" }, { "name": "second" }],
         "ephemeralContainers": [{ "name": "debug" }],
     });
-    for (annotations, want) in [
-        (json!({}), "/spec/containers/0"),
-        (json!({ "container": "first" }), "/spec/containers/0"),
-        (json!({ "container": " second " }), "/spec/containers/1"),
-        (json!({ "container": "init" }), "/spec/initContainers/0"),
-        (json!({ "container": "native-sidecar" }), "/spec/initContainers/1"),
+    for (annotations, want, record) in [
+        (json!({}), &["containers/0"][..], "first"),
+        (json!({ "container": "first" }), &["containers/0"], "first"),
+        (json!({ "container": " second " }), &["containers/1"], "second"),
+        (json!({ "container": "init" }), &["initContainers/0"], "init"),
+        (json!({ "container": "native-sidecar" }), &["initContainers/1"], "native-sidecar"),
+        (json!({ "container": "init,second" }), &["containers/1", "initContainers/0"], "second,init"),
+        (
+            json!({ "container": "*" }),
+            &["containers/0", "containers/1", "initContainers/0", "initContainers/1"],
+            "first,second,init,native-sidecar",
+        ),
     ] {
         let patched = injected(&pod(&annotations, &spec));
         for field in ["containers", "initContainers", "ephemeralContainers"] {
             for (index, container) in patched["spec"][field].as_array().unwrap().iter().enumerate() {
-                let chosen = format!("/spec/{field}/{index}") == want;
+                let chosen = want.contains(&format!("{field}/{index}").as_str());
                 assert_eq!(container["volumeMounts"].is_array(), chosen, "{annotations}: {field}/{index}");
                 assert_eq!(container["env"].is_array(), chosen, "{annotations}: {field}/{index}");
             }
         }
+        assert_eq!(patched["metadata"]["annotations"]["models.example.com/injected-containers"], record);
+        assert_eq!(patched["spec"]["volumes"].as_array().unwrap().len(), 1, "one volume for all of them");
     }
-    for name in ["third", "debug", "", "*", "first,second"] {
+    for (names, missing) in [("third", "third"), ("debug", "debug"), ("first,third", "third"), ("First", "First")] {
         assert_eq!(
-            denied(&pod(&json!({ "container": name }), &spec)),
+            denied(&pod(&json!({ "container": names }), &spec)),
             format!(
-                "annotation models.example.com/container names the container {name:?}, which is not in the pod: it has first, second, init, native-sidecar"
+                "annotation models.example.com/container names the container {missing:?}, which is not in the pod: it has first, second, init, native-sidecar"
             )
         );
+    }
+}
+
+#[test]
+fn a_path_that_is_taken_in_one_of_them_is_denied_naming_it() {
+    let taken =
+        json!([{ "name": "cache", "mountPath": "/models" }, { "name": "own", "mountPath": "/models/llama-3-8b" }]);
+    let spec =
+        json!({ "containers": [{ "name": "app" }], "initContainers": [{ "name": "warm", "volumeMounts": taken }] });
+    let denial = denied(&pod(&json!({ "container": "*" }), &spec));
+    assert!(denial.starts_with("container warm mounts volume own at /models/llama-3-8b, "), "{denial}");
+    injected(&pod(&json!({ "container": "app" }), &spec));
+}
+
+#[test]
+fn offline_is_set_on_request_where_the_container_does_not_say() {
+    let own = json!([{ "name": "TRANSFORMERS_OFFLINE", "value": "0" }]);
+    let spec = json!({ "containers": [{ "name": "app", "env": own }, { "name": "other" }] });
+    let of = |pod: &Value, index: usize| -> Vec<String> {
+        let env = injected(pod)["spec"]["containers"][index]["env"].clone();
+        let offline = env
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|variable| variable["name"].as_str().unwrap().ends_with("_OFFLINE"));
+        offline.map(|v| format!("{}={}", v["name"].as_str().unwrap(), v["value"].as_str().unwrap())).collect()
+    };
+    // Whether models are described and whether the hub is asked are two questions.
+    for inject_env in ["true", "false"] {
+        let asks = pod(&json!({ "offline": "true", "container": "*", "inject-env": inject_env }), &spec);
+        assert_eq!(of(&asks, 0), ["TRANSFORMERS_OFFLINE=0", "HF_HUB_OFFLINE=1"]);
+        assert_eq!(of(&asks, 1), ["HF_HUB_OFFLINE=1", "TRANSFORMERS_OFFLINE=1"]);
+    }
+    for silent in [json!({ "container": "*" }), json!({ "container": "*", "offline": "false" })] {
+        assert_eq!(of(&pod(&silent, &spec), 1), [""; 0], "{silent}");
     }
 }
 
@@ -342,6 +385,22 @@ fn a_second_pass_follows_the_container_wherever_it_went() {
     for seen in [first, sidecar_first, reordered] {
         assert_eq!(patch(&seen).unwrap().0, []);
     }
+}
+
+#[test]
+fn a_second_pass_over_all_containers_adds_none_that_came_in_between() {
+    let spec =
+        json!({ "containers": [{ "name": "app" }, { "name": "other" }], "initContainers": [{ "name": "init" }] });
+    let first = injected(&pod(&json!({ "container": "*" }), &spec));
+    let mut later = first.clone();
+    later["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({ "name": "istio-proxy" }));
+    later["spec"]["initContainers"].as_array_mut().unwrap().insert(0, json!({ "name": "istio-init" }));
+    assert_eq!(patch(&later).unwrap().0, []);
+
+    // One that lost its mounts proves that the record does not hold any more.
+    let mut stripped = first;
+    stripped["spec"]["containers"][1]["volumeMounts"] = json!([]);
+    assert_eq!(injected(&stripped)["spec"]["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -98,14 +98,15 @@ pub fn pod() -> impl Strategy<Value = Value> {
     let prefix = proptest::sample::select(vec!["models.example.com", "models.main-currents.news"]);
     let asked = proptest::sample::select(vec!["a", "a,b", " b,, a,b ", "llama-3-8b"]);
     let path = proptest::option::of(proptest::sample::select(vec!["/models", "/data/{name}", "/x/y", "/mnt"]));
-    let container = proptest::option::of(proptest::sample::select(vec!["app", "helper", "init"]));
-    let flags = (proptest::option::of(any::<bool>()), proptest::option::of(any::<bool>()));
+    let container = proptest::option::of(proptest::sample::select(vec!["app", "helper", "init", "app,init", "*"]));
+    let flag = || proptest::option::of(any::<bool>());
+    let flags = (flag(), flag(), flag());
     let labels = maybe(prop_oneof![
         Just(json!(null)),
         Just(json!({})),
         Just(json!({ "app": "x", "models.example.com/injected": "true" }))
     ]);
-    let record = proptest::option::of(proptest::sample::select(vec!["app", "helper", "gone"]));
+    let record = proptest::option::of(proptest::sample::select(vec!["app", "helper", "gone", "app,init"]));
     let spec = (
         containers(&["app", "helper", "third", "fourth"]),
         maybe(containers(&["init", "proxy", "third-init"])),
@@ -113,13 +114,14 @@ pub fn pod() -> impl Strategy<Value = Value> {
         maybe(any_json()),
     );
     (prefix, asked, path, container, flags, labels, record, spec).prop_map(
-        |(prefix, asked, path, container, (read_only, inject_env), labels, record, (containers, init, volumes, future))| {
+        |(prefix, asked, path, container, (read_only, inject_env, offline), labels, record, (containers, init, volumes, future))| {
             let annotations = [
                 ("inject", Some(asked.to_owned())),
                 ("mount-path", path.map(str::to_owned)),
                 ("container", container.map(str::to_owned)),
                 ("read-only", read_only.map(|value| value.to_string())),
                 ("inject-env", inject_env.map(|value| value.to_string())),
+                ("offline", offline.map(|value| value.to_string())),
                 ("injected-containers", record.map(str::to_owned)),
             ];
             let annotations: Map<_, _> = annotations
@@ -162,6 +164,18 @@ fn touched(pod: &Value, patch: &Patch) -> Option<BTreeSet<String>> {
     Some(containers)
 }
 
+/// The containers that the record of an injected pod names.
+fn chosen<'a>(pod: &Value, patched: &'a Value) -> Vec<&'a Value> {
+    let wish = parse(pod).unwrap().unwrap();
+    let record = &patched["metadata"]["annotations"][format!("{}/injected-containers", wish.prefix)];
+    let names: Vec<_> = record.as_str().unwrap().split(',').collect();
+    let lists = ["containers", "initContainers"].map(|list| patched["spec"][list].as_array().into_iter().flatten());
+    let found: Vec<_> =
+        lists.into_iter().flatten().filter(|container| names.contains(&container["name"].as_str().unwrap())).collect();
+    assert_eq!(found.len(), names.len());
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -169,7 +183,8 @@ proptest! {
     fn a_patch_applies_touches_only_ours_and_is_empty_the_second_time(pod in pod()) {
         let Ok(first) = patch(&pod) else { return Ok(()) };
         let touched = touched(&pod, &first);
-        prop_assert!(touched.as_ref().is_some_and(|containers| containers.len() <= 1), "{touched:?} by {first}");
+        let chosen = chosen(&pod, &apply(&pod, &first)).len();
+        prop_assert!(touched.as_ref().is_some_and(|containers| containers.len() <= chosen), "{touched:?} by {first}");
         prop_assert_eq!(patch(&apply(&pod, &first)).unwrap().0, vec![]);
     }
 
@@ -178,17 +193,16 @@ proptest! {
         let Ok(first) = patch(&pod) else { return Ok(()) };
         let wish = parse(&pod).unwrap().unwrap();
         let patched = apply(&pod, &first);
-        let chosen = &patched["metadata"]["annotations"][format!("{}/injected-containers", wish.prefix)];
-        let all = ["containers", "initContainers"].into_iter().flat_map(|list| patched["spec"][list].as_array().into_iter().flatten());
-        let container = all.into_iter().find(|container| &container["name"] == chosen).unwrap();
         for model in &wish.models {
             let volume = format!("model-{model}");
             let volumes = patched["spec"]["volumes"].as_array().unwrap();
             prop_assert!(volumes.iter().any(|v| v["persistentVolumeClaim"]["claimName"] == volume.as_str()));
-            let at_path = |mount: &&Value| mount["mountPath"].as_str().unwrap().trim_end_matches('/') == wish.mount_path(model);
-            let mounts: Vec<_> = container["volumeMounts"].as_array().unwrap().iter().filter(at_path).collect();
-            prop_assert_eq!(mounts.len(), 1);
-            prop_assert_eq!(&mounts[0]["name"], &json!(volume));
+            for container in chosen(&pod, &patched) {
+                let at_path = |mount: &&Value| mount["mountPath"].as_str().unwrap().trim_end_matches('/') == wish.mount_path(model);
+                let mounts: Vec<_> = container["volumeMounts"].as_array().unwrap().iter().filter(at_path).collect();
+                prop_assert_eq!(mounts.len(), 1);
+                prop_assert_eq!(&mounts[0]["name"], &json!(volume));
+            }
         }
     }
 
@@ -204,8 +218,8 @@ proptest! {
     }
 
     #[test]
-    fn any_annotations_are_read_or_denied(values in proptest::collection::vec("\\PC{0,20}", 6)) {
-        let keys = ["inject", "mount-path", "read-only", "container", "inject-env", "when-not-ready"];
+    fn any_annotations_are_read_or_denied(values in proptest::collection::vec("\\PC{0,20}", 7)) {
+        let keys = ["inject", "mount-path", "read-only", "container", "inject-env", "when-not-ready", "offline"];
         let annotations: Map<_, _> =
             keys.into_iter().zip(values).map(|(key, value)| (format!("models.example.com/{key}"), json!(value))).collect();
         if let Ok(Some(wish)) = parse(&json!({ "metadata": { "annotations": annotations } })) {
