@@ -1,14 +1,16 @@
 //! Admission of pods that ask for models.
 //!
 //! A pod with the annotation `models.main-currents.news/inject` is admitted with its models mounted, or denied in words
-//! that say what to do; one that may wait is admitted with a scheduling gate while a model is not Ready. The API server asks at [`PATH`]; every answer comes from a watch cache of Models, so no request
-//! ever waits for another one.
+//! that say what to do; one that may wait is admitted with a scheduling gate while a model is not Ready. The API server
+//! asks at [`PATH`]; every answer comes from a watch cache of Models, so no request ever waits for another one.
 //!
 //! - [`router`]: the answers, as an axum `Router` that can be embedded in any server.
 //! - [`ModelCache`]: the Models, kept current by a watch.
 //! - [`Server`]: everything the binary does: TLS from files with reload, health, graceful end.
 //! - [`registration`]: how the API server is told to ask.
 //! - [`gate_policy`]: who may let a waiting pod go.
+//! - [`reference_policy`]: who may have a Model use a Secret or a service account.
+//! - [`operator_policy`]: what the controller's own account may write.
 //! - [`Certificates`]: a certificate where no cert-manager makes one.
 //!
 //! What is patched and denied is decided by the pure crate `model-resources`.
@@ -35,7 +37,10 @@ mod expiry;
 pub mod gate_policy;
 mod health;
 mod metrics;
+pub mod operator_policy;
 mod options;
+mod policy;
+pub mod reference_policy;
 pub mod registration;
 mod review;
 mod server;

@@ -14,6 +14,8 @@ use anyhow::Context;
 use kube::CustomResourceExt;
 use model_core::api::Model;
 use model_webhook::gate_policy::gate_policy_binding;
+use model_webhook::operator_policy::operator_policy_binding;
+use model_webhook::reference_policy::{reference_policy, reference_policy_binding};
 use serde::Serialize;
 
 use crate::names::{CONTROLLER, WEBHOOK};
@@ -43,7 +45,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Every generated file: its path below `config/`, and its text.
-fn manifests() -> anyhow::Result<[(&'static str, String); 8]> {
+fn manifests() -> anyhow::Result<[(&'static str, String); 10]> {
     let controller = rbac::controller();
     let (lease_role, lease_binding) = rbac::lease();
     let webhook = rbac::webhook();
@@ -58,6 +60,8 @@ fn manifests() -> anyhow::Result<[(&'static str, String); 8]> {
         ("manager/controller.yaml", yaml(&[&deployment::controller(), &deployment::disruption_budget(CONTROLLER)])?),
         ("manager/webhook.yaml", yaml(&[&deployment::webhook(), &deployment::disruption_budget(WEBHOOK)])?),
         ("webhook/gates.yaml", yaml(&[&webhook::gates(), &gate_policy_binding()])?),
+        ("webhook/operator.yaml", yaml(&[&webhook::operator(), &operator_policy_binding()])?),
+        ("webhook/references.yaml", yaml(&[&reference_policy(), &reference_policy_binding()])?),
         ("webhook/webhook.yaml", yaml(&[&webhook::service(), &webhook::configuration()])?),
     ])
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use model_webhook::{PATH, gate_policy, registration};
+use model_webhook::{PATH, gate_policy, operator_policy, registration};
 
 use crate::names::{CONTROLLER, NAMESPACE, WEBHOOK, namespaced, selector};
 
@@ -42,5 +42,15 @@ pub fn configuration() -> MutatingWebhookConfiguration {
 
 /// The controller may take the gate off waiting pods, and nobody else.
 pub fn gates() -> ValidatingAdmissionPolicy {
-    gate_policy::gate_policy(&format!("system:serviceaccount:{NAMESPACE}:{CONTROLLER}"))
+    gate_policy::gate_policy(&controller())
+}
+
+/// What the controller may write.
+pub fn operator() -> ValidatingAdmissionPolicy {
+    operator_policy::operator_policy(&controller())
+}
+
+/// The controller as a user.
+fn controller() -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{CONTROLLER}")
 }

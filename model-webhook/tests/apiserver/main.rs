@@ -8,6 +8,7 @@ mod gates;
 mod lifecycle;
 mod manifests;
 mod pods;
+mod policies;
 mod rules;
 mod samples;
 mod webhook;
