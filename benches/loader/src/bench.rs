@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::check;
 use crate::client::{Client, Download, Programs};
 use crate::error::Error;
 use crate::machine::has_room;
@@ -118,10 +119,11 @@ fn measure(
                     results.failures.push(Failure { scenario, client, round, reason });
                     done.push(client);
                 }
-                Outcome::Measured { usage, sent, requests, connections } => {
+                Outcome::Measured { usage, check, sent, requests, connections } => {
                     eprintln!("{said} {:.2} s, {:.2} CPU-s", usage.wall, usage.cpu());
                     let size = model.bytes();
-                    results.samples.push(Sample { scenario, client, round, usage, size, sent, requests, connections });
+                    let sample = Sample { scenario, client, round, usage, check, size, sent, requests, connections };
+                    results.samples.push(sample);
                     if usage.wall > plan.once_over.as_secs_f64() {
                         done.push(client);
                     }
@@ -145,7 +147,7 @@ fn order(clients: &[Client], round: u32) -> Vec<Client> {
 }
 
 enum Outcome {
-    Measured { usage: Usage, sent: u64, requests: u64, connections: u64 },
+    Measured { usage: Usage, check: Option<Usage>, sent: u64, requests: u64, connections: u64 },
     Failed(String),
 }
 
@@ -168,14 +170,23 @@ fn once(plan: &Plan, client: Client, model: &Model, server: &Server, work: &Path
         Ended::Well(usage) => usage,
     };
     let difference = verify::difference(model, &target).map_err(Error::at("compare with", &model.folder))?;
-    Ok(match difference {
-        Some(difference) => Outcome::Failed(format!("exit code 0, but {difference}")),
-        None => Outcome::Measured {
-            usage,
-            sent: after.bytes - before.bytes,
-            requests: after.requests - before.requests,
-            connections: after.connections - before.connections,
-        },
+    if let Some(difference) = difference {
+        return Ok(Outcome::Failed(format!("exit code 0, but {difference}")));
+    }
+    let mut check = None;
+    if !client.verifies() {
+        let digests = check::digests(model, &target, &scratch).map_err(Error::at("write a list into", &scratch))?;
+        match measure::run(&digests, &scratch, plan.limit).map_err(Error::doing("run openssl under GNU time"))? {
+            Ended::Well(usage) => check = Some(usage),
+            Ended::Badly(said) => return Ok(Outcome::Failed(format!("the digests cannot be computed: {said}"))),
+        }
+    }
+    Ok(Outcome::Measured {
+        usage,
+        check,
+        sent: after.bytes - before.bytes,
+        requests: after.requests - before.requests,
+        connections: after.connections - before.connections,
     })
 }
 

@@ -65,6 +65,11 @@ impl Client {
         }
     }
 
+    /// Whether it compares what it downloads with the digests that the source tells.
+    pub fn verifies(self) -> bool {
+        self == Self::ModelLoader
+    }
+
     /// The program to run: a path, or a name to be looked up.
     pub fn program(self, programs: &Programs) -> OsString {
         match self {

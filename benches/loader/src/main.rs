@@ -4,7 +4,7 @@
 //! into a fresh folder in memory (`/dev/shm`). The server uses `sendfile`, so that it costs little beside the client. It
 //! speaks plain HTTP in three protocols: plain files, the Hugging Face hub and S3. The clients take turns in rounds;
 //! figures are medians. After each download, outside of the measured time, the files are compared byte for byte with
-//! the model.
+//! the model. What the peers do not do, the digests of what came, is then measured apart, with `openssl`.
 //!
 //! `make bench` installs the peers (`benches/loader/peers/install`), builds everything for release and measures all; on
 //! two cores that takes about twenty minutes. A quick look: `bench-loader --shrink 16 --rounds 1 --clients
@@ -13,6 +13,7 @@
 //! Memory: the largest model is 4 GiB and is there twice, served and downloaded, so about 10 GiB must be free.
 
 mod bench;
+mod check;
 mod client;
 mod error;
 mod machine;

@@ -19,6 +19,8 @@ pub struct Sample {
     /// From 0.
     pub round: u32,
     pub usage: Usage,
+    /// Computing the digests afterwards. `None` for a client that has verified them while it downloaded.
+    pub check: Option<Usage>,
     /// Bytes of the model.
     pub size: u64,
     /// Bytes of bodies that the server sent for it.
@@ -95,24 +97,30 @@ impl Report {
 
     fn table(&self, scenario: Scenario, text: &mut String) {
         let lines: Vec<Line> = self.versions.iter().filter_map(|(name, _)| self.line(scenario, name)).collect();
-        let peers = lines.iter().filter(|line| line.client != Client::ModelLoader.name());
-        let fastest = peers.filter_map(|line| line.medians.as_ref()).map(|medians| medians.wall).reduce(f64::min);
+        let fastest = |wall: fn(&Medians) -> f64| {
+            let peers = lines.iter().filter(|line| line.client != Client::ModelLoader.name());
+            peers.filter_map(|line| line.medians.as_ref()).map(wall).reduce(f64::min)
+        };
+        let (fastest, fastest_checked) = (fastest(|medians| medians.wall), fastest(|medians| medians.checked));
         let _ = writeln!(
             text,
-            "### {}\n\n| client | wall, s | of the fastest peer | CPU, s per GiB | CPU, s | peak, MiB | sent of size | requests | runs |\n\
-             |---|---|---|---|---|---|---|---|---|",
+            "### {}\n\n| client | wall, s | of the fastest peer | wall with digests, s | of the fastest peer | CPU, s per GiB | CPU, s | peak, MiB | sent of size | requests | runs |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|",
             scenario.title()
         );
         for Line { client, runs, failed, medians } in lines {
             let runs = if failed == 0 { runs.to_string() } else { format!("{runs}, {failed} failed") };
             let _ = match medians {
-                None => writeln!(text, "| {client} | failed | | | | | | | {runs} |"),
+                None => writeln!(text, "| {client} | failed | | | | | | | | | {runs} |"),
                 Some(m) => {
-                    let ratio = fastest.map(|fastest| format!("{:.2}", m.wall / fastest)).unwrap_or_default();
+                    let of = |wall: f64, fastest: Option<f64>| {
+                        fastest.map(|fastest| format!("{:.2}", wall / fastest)).unwrap_or_default()
+                    };
+                    let (ratio, checked) = (of(m.wall, fastest), of(m.checked, fastest_checked));
                     writeln!(
                         text,
-                        "| {client} | {:.2} | {ratio} | {:.2} | {:.2} | {:.0} | {:.3} | {:.0} | {runs} |",
-                        m.wall, m.cpu_per_gib, m.cpu, m.peak_mib, m.sent, m.requests
+                        "| {client} | {:.2} | {ratio} | {:.2} | {checked} | {:.2} | {:.2} | {:.0} | {:.3} | {:.0} | {runs} |",
+                        m.wall, m.checked, m.cpu_per_gib, m.cpu, m.peak_mib, m.sent, m.requests
                     )
                 }
             };
@@ -140,6 +148,8 @@ struct Line {
 #[derive(Debug, PartialEq)]
 struct Medians {
     wall: f64,
+    /// Wall time until every digest is known.
+    checked: f64,
     cpu: f64,
     cpu_per_gib: f64,
     peak_mib: f64,
@@ -154,6 +164,7 @@ impl Medians {
         let of = |value: fn(&Sample) -> f64| median(samples.iter().map(|sample| value(sample)).collect());
         Some(Self {
             wall: of(|sample| sample.usage.wall)?,
+            checked: of(|sample| sample.usage.wall + sample.check.map_or(0.0, |check| check.wall))?,
             cpu: of(|sample| sample.usage.cpu())?,
             cpu_per_gib: of(|sample| sample.usage.cpu() / (sample.size as f64 / f64::from(1 << 30)))?,
             peak_mib: of(|sample| sample.usage.peak_kib as f64 / 1024.0)?,
@@ -178,7 +189,8 @@ mod tests {
     fn sample(client: Client, wall: f64, user: f64) -> Sample {
         let usage = Usage { wall, user, system: 0.5, peak_kib: 20 << 10 };
         let (scenario, size) = (Scenario::File, 2 << 30);
-        Sample { scenario, client, round: 0, usage, size, sent: size, requests: 9, connections: 3 }
+        let check = (!client.verifies()).then_some(Usage { wall: 1.0, ..usage });
+        Sample { scenario, client, round: 0, usage, check, size, sent: size, requests: 9, connections: 3 }
     }
 
     #[test]
@@ -208,9 +220,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "| model-loader | 2.20 | 1.10 | 1.00 | 2.00 | 20 | 1.000 | 9 | 3 |",
-                "| curl | 2.00 | 1.00 | 1.50 | 3.00 | 20 | 1.000 | 9 | 3 |",
-                "| s5cmd | failed | | | | | | | 0, 1 failed |",
+                "| model-loader | 2.20 | 1.10 | 2.20 | 0.73 | 1.00 | 2.00 | 20 | 1.000 | 9 | 3 |",
+                "| curl | 2.00 | 1.00 | 3.00 | 1.00 | 1.50 | 3.00 | 20 | 1.000 | 9 | 3 |",
+                "| s5cmd | failed | | | | | | | | | 0, 1 failed |",
             ]
         );
     }
