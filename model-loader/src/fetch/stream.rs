@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, header};
 use model_core::reason::Reason;
 use reqwest::{RequestBuilder, Response};
@@ -213,7 +214,8 @@ impl Stream {
             let _ = self.news.send(news);
         }
         let assembly = self.begin(&response).map_err(Trouble::lasting)?;
-        self.receive(&mut response, &assembly, at).await?;
+        let mut answer = Answer { with: &self.with, response: &mut response, pace: Pace::default() };
+        self.receive(&mut answer, &assembly, at).await?;
         match self.part.end {
             Some(end) if *at != end => {
                 let message = format!("{what}: the answer ended {} bytes early", end - *at);
@@ -251,14 +253,13 @@ impl Stream {
         Ok(target.assembly.get_or_init(|| assembly).clone())
     }
 
-    /// Writes the body to the file as it comes.
-    async fn receive(&self, response: &mut Response, assembly: &Arc<Assembly>, at: &mut u64) -> Result<(), Trouble> {
+    /// Writes pieces to the file as they come.
+    async fn receive(&self, pieces: &mut impl Pieces, assembly: &Arc<Assembly>, at: &mut u64) -> Result<(), Trouble> {
         let what = self.target.file.path.as_str();
         let mut recorder = Recorder::new(assembly.records(), *at);
         let unrecorded = |error| Trouble::lasting(Error::io("record a chunk of", Path::new(what), error));
-        let mut pace = Pace::default();
         let ended = loop {
-            let piece = match self.with.http.chunk(response, what).await {
+            let piece = match pieces.next(what).await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break Ok(()),
                 Err(trouble) => break Err(trouble),
@@ -273,10 +274,6 @@ impl Stream {
             *at += length;
             self.with.meter.add_bytes(length);
             self.with.meter.received(length);
-            if pace.is_too_slow(length, self.with.typical_speed.load(Relaxed)) {
-                let message = format!("{what}: hardly a byte comes over this connection");
-                break Err(Trouble::passing(Error::new(Reason::Stalled, message)));
-            }
         };
         recorder.flush().map_err(unrecorded)?;
         ended
@@ -309,6 +306,31 @@ impl Target {
     }
 }
 
+/// Bytes of one part as they come.
+trait Pieces {
+    /// The next ones, `None` after the last. `what`: the file, for messages.
+    fn next(&mut self, what: &str) -> impl Future<Output = Result<Option<Bytes>, Trouble>> + Send;
+}
+
+/// The body of an answer.
+struct Answer<'a> {
+    with: &'a Fetch,
+    response: &'a mut Response,
+    pace: Pace,
+}
+
+impl Pieces for Answer<'_> {
+    async fn next(&mut self, what: &str) -> Result<Option<Bytes>, Trouble> {
+        if self.pace.is_too_slow(self.with.typical_speed.load(Relaxed)) {
+            let message = format!("{what}: hardly a byte comes over this connection");
+            return Err(Trouble::passing(Error::new(Reason::Stalled, message)));
+        }
+        let piece = self.with.http.chunk(self.response, what).await?;
+        self.pace.bytes += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Ok(piece)
+    }
+}
+
 /// How fast bytes come over one connection.
 struct Pace {
     since: Instant,
@@ -322,10 +344,9 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Notes bytes, and tells from time to time whether too few came since the last look: next to none, or far fewer than
-    /// over a `typical` connection, in bytes per second.
-    fn is_too_slow(&mut self, bytes: u64, typical: u64) -> bool {
-        self.bytes += bytes;
+    /// Tells from time to time whether too few bytes came since the last look: next to none, or far fewer than over a
+    /// `typical` connection, in bytes per second.
+    fn is_too_slow(&mut self, typical: u64) -> bool {
         let passed = self.since.elapsed();
         if passed < LOOK_AT_PACE {
             return false;
