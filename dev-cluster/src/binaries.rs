@@ -15,13 +15,22 @@ use crate::{Error, directories};
 /// The Kubernetes version that is built. The version in `binaries/kubernetes/go.mod` is the same one.
 pub const KUBERNETES_VERSION: &str = "v1.36.3";
 
-/// The sources: embedded, so that the cache key and what is compiled cannot differ.
-const SOURCES: [(&str, &str); 5] = [
+/// Files of Go modules by path: embedded, so that the cache key and what is compiled cannot differ.
+type Sources = [(&'static str, &'static str)];
+
+/// The cluster's own modules.
+const CLUSTER: &Sources = &[
     ("containerd/go.mod", include_str!("../binaries/containerd/go.mod")),
     ("containerd/go.sum", include_str!("../binaries/containerd/go.sum")),
     ("kubernetes/go.mod", include_str!("../binaries/kubernetes/go.mod")),
     ("kubernetes/go.sum", include_str!("../binaries/kubernetes/go.sum")),
     ("kubernetes/coredns/main.go", include_str!("../binaries/kubernetes/coredns/main.go")),
+];
+
+/// Helm stands alone: what it shares with Kubernetes it wants in other versions, and its update rebuilds no cluster.
+const HELM: &Sources = &[
+    ("helm/go.mod", include_str!("../binaries/helm/go.mod")),
+    ("helm/go.sum", include_str!("../binaries/helm/go.sum")),
 ];
 
 /// The kubelet and `kubectl version` report what the linker put here.
@@ -68,7 +77,7 @@ impl Binaries {
     pub fn control_plane() -> Result<Self, Error> {
         match env::var_os("KUBEBUILDER_ASSETS") {
             Some(dir) => Self::given(dir.into()),
-            None => Self::built(&CONTROL_PLANE),
+            None => Ok(Self { dir: built(CLUSTER, &CONTROL_PLANE)? }),
         }
     }
 
@@ -79,7 +88,7 @@ impl Binaries {
     /// When there is no Go toolchain, a program does not compile, or the cache cannot be written.
     pub fn node() -> Result<Self, Error> {
         let all: Vec<Program> = CONTROL_PLANE.into_iter().chain(NODE).collect();
-        Self::built(&all)
+        Ok(Self { dir: built(CLUSTER, &all)? })
     }
 
     /// Where the programs are.
@@ -101,39 +110,48 @@ impl Binaries {
         }
         Ok(Self { dir })
     }
+}
 
-    fn built(programs: &[Program]) -> Result<Self, Error> {
-        let root = directories::cache()?.join(key());
-        let bin = root.join("bin");
-        let missing =
-            || -> Vec<Program> { programs.iter().copied().filter(|(name, ..)| !bin.join(name).exists()).collect() };
-        if missing().is_empty() {
-            return Ok(Self { dir: bin });
-        }
-        fs::create_dir_all(&bin).map_err(Error::io(format!("create {}", bin.display())))?;
-        let lock = File::create(root.join("lock")).map_err(Error::io("create the build lock"))?;
-        if lock.try_lock().is_err() {
-            eprintln!("dev-cluster: another process builds the cluster's programs; waiting for it");
-            lock.lock().map_err(Error::io("wait for the build lock"))?;
-        }
-        write_sources(&root.join("src"))?;
-        build_all(&root, &missing())?;
-        Ok(Self { dir: bin })
+/// The path of `helm`. Builds it if it is not in the cache yet: about a minute, on two cores.
+///
+/// # Errors
+/// As [`Binaries::node`].
+pub fn helm() -> Result<PathBuf, Error> {
+    Ok(built(HELM, &[("helm", "helm", "helm.sh/helm/v4/cmd/helm")])?.join("helm"))
+}
+
+/// The directory with these programs, built if they are not in the cache yet.
+fn built(sources: &Sources, programs: &[Program]) -> Result<PathBuf, Error> {
+    let root = directories::cache()?.join(key(sources));
+    let bin = root.join("bin");
+    let missing =
+        || -> Vec<Program> { programs.iter().copied().filter(|(name, ..)| !bin.join(name).exists()).collect() };
+    if missing().is_empty() {
+        return Ok(bin);
     }
+    fs::create_dir_all(&bin).map_err(Error::io(format!("create {}", bin.display())))?;
+    let lock = File::create(root.join("lock")).map_err(Error::io("create the build lock"))?;
+    if lock.try_lock().is_err() {
+        eprintln!("dev-cluster: another process builds the cluster's programs; waiting for it");
+        lock.lock().map_err(Error::io("wait for the build lock"))?;
+    }
+    write_sources(sources, &root.join("src"))?;
+    build_all(&root, &missing())?;
+    Ok(bin)
 }
 
 /// Names the cache directory: any change of what is built, or how, gives another one.
-fn key() -> String {
+fn key(sources: &Sources) -> String {
     let mut hash = Sha256::new();
-    for (path, text) in SOURCES {
+    for (path, text) in sources {
         hash.update(format!("{path}\0{}\0{text}", text.len()));
     }
     hash.update(format!("{KUBERNETES_LDFLAGS}\0{CONTAINERD_TAGS}\0{}", env::consts::ARCH));
     directories::hex(&hash.finalize()[..8])
 }
 
-fn write_sources(dir: &Path) -> Result<(), Error> {
-    for (path, text) in SOURCES {
+fn write_sources(sources: &Sources, dir: &Path) -> Result<(), Error> {
+    for (path, text) in sources {
         let path = dir.join(path);
         let doing = format!("write {}", path.display());
         fs::create_dir_all(path.parent().unwrap_or(dir)).map_err(Error::io(&doing))?;
@@ -146,10 +164,10 @@ fn build_all(root: &Path, missing: &[Program]) -> Result<(), Error> {
     if missing.is_empty() {
         return Ok(());
     }
-    let minutes = if missing.len() > CONTROL_PLANE.len() { 10 } else { 6 };
+    let names: Vec<_> = missing.iter().map(|(name, ..)| *name).collect();
     eprintln!(
-        "dev-cluster: building {} programs of Kubernetes {KUBERNETES_VERSION} once, into {}; about {minutes} minutes on two cores",
-        missing.len(),
+        "dev-cluster: building {} once, into {}; on two cores a few minutes, about ten for a whole node",
+        names.join(", "),
         root.display(),
     );
     remove_unfinished(&root.join("bin"))?;
@@ -188,6 +206,7 @@ fn build(root: &Path, (binary, module, package): Program) -> Result<(), Error> {
     go.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&unfinished);
     match module {
         "containerd" => go.args(["-ldflags", "-s -w", CONTAINERD_TAGS]),
+        "helm" => go.args(["-ldflags", "-s -w"]),
         _ => go.args(["-ldflags", KUBERNETES_LDFLAGS]),
     };
     let out = go
@@ -211,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_version_told_is_the_version_built() {
-        assert!(SOURCES[2].1.contains(&format!("\tk8s.io/kubernetes {KUBERNETES_VERSION}\n")));
+        assert!(CLUSTER[2].1.contains(&format!("\tk8s.io/kubernetes {KUBERNETES_VERSION}\n")));
         assert!(KUBERNETES_LDFLAGS.contains(&format!("gitVersion={KUBERNETES_VERSION} ")));
     }
 }

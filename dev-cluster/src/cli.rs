@@ -43,7 +43,7 @@ enum Command {
         #[arg(default_value = "dev")]
         name: String,
     },
-    /// Build the cluster's programs, if they are not there yet
+    /// Build the cluster's programs, for a node Helm too, if they are not there yet
     Build(SizeArgs),
     /// Start a cluster, run a command with KUBECONFIG, `DEV_CLUSTER_NAME` and, for a node,
     /// `DEV_CLUSTER_HOST_IP` (this machine as pods see it) set, end the cluster; exits as the command
@@ -87,6 +87,9 @@ pub fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Build(size) => {
             let binaries = if size.control_plane { Binaries::control_plane()? } else { Binaries::node()? };
             println!("{}", binaries.dir().display());
+            if !size.control_plane {
+                println!("{}", dev_cluster::helm()?.display());
+            }
         }
         Command::Run { size, command } => return run(size.control_plane, &command),
     }

@@ -16,7 +16,7 @@ mod node;
 mod pki;
 mod supervisor;
 
-pub use binaries::{Binaries, KUBERNETES_VERSION};
+pub use binaries::{Binaries, KUBERNETES_VERSION, helm};
 pub use cluster::{Cluster, Size};
 pub use control_plane::ControlPlane;
 pub use error::Error;
