@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::render::{Objects, render, workspace};
 
-/// Another value for each one in `values.yaml`, by its path; for the last three than in the test's own base.
+/// Another value for each one in `values.yaml`, by its path; where the test's own base differs, other than that.
 fn others() -> BTreeMap<&'static str, Value> {
     let spread = json!([{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway" }]);
     let digest = json!(format!("sha256:{}", "0123456789abcdef".repeat(4)));
@@ -54,6 +54,13 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("airGap.proxy.https", json!("http://proxy.example.com:3129")),
         ("airGap.proxy.noProxy", json!(".svc,10.0.0.0/8")),
         ("airGap.caConfigMap", json!("company-ca")),
+        ("monitoring.podMonitor.enabled", json!(false)),
+        ("monitoring.podMonitor.interval", json!("5s")),
+        ("monitoring.podMonitor.labels", json!({ "release": "prometheus" })),
+        ("monitoring.alerts.enabled", json!(false)),
+        ("monitoring.alerts.labels", json!({ "release": "prometheus" })),
+        ("monitoring.dashboard.enabled", json!(false)),
+        ("monitoring.dashboard.labels.grafana_dashboard", json!("yes")),
         ("certificates.certManager.enabled", json!(false)),
         ("certificates.certManager.issuerRef", json!({ "name": "company", "kind": "ClusterIssuer" })),
         ("crds.install", json!(true)),
@@ -92,7 +99,13 @@ fn no_value_does_nothing() {
     let others = others();
     assert_eq!(known.iter().map(String::as_str).collect::<Vec<_>>(), others.keys().copied().collect::<Vec<_>>());
     // Without a certificate, which is another one each time, and without the CRD, which is long.
-    let base = json!({ "certificates": { "certManager": { "enabled": true } }, "crds": { "install": false } });
+    let base = json!({
+        "certificates": { "certManager": { "enabled": true } },
+        "crds": { "install": false },
+        "monitoring": {
+            "podMonitor": { "enabled": true }, "alerts": { "enabled": true }, "dashboard": { "enabled": true },
+        },
+    });
     let before = render("models", &base).unwrap();
     for (path, value) in others {
         let mut values = base.clone();
@@ -120,8 +133,8 @@ fn what_the_chart_does_not_know_is_refused() {
     let parent = |path: &str| Some(path.rsplit_once('.')?.0.to_owned());
     let maps: BTreeSet<_> =
         known.iter().flat_map(|path| std::iter::successors(parent(path), |path| parent(path))).collect();
-    // Requests and limits name resources that the cluster knows.
-    for map in maps.iter().filter(|map| !map.contains("resources.")) {
+    // Of these the names are free.
+    for map in maps.iter().filter(|map| !map.contains("resources.") && !map.ends_with(".labels")) {
         let error = render("models", &at(&format!("{map}.typo"), json!("x"))).unwrap_err();
         assert!(error.contains("typo"), "{map}: {error}");
     }
