@@ -63,6 +63,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("monitoring.dashboard.labels.grafana_dashboard", json!("yes")),
         ("certificates.certManager.enabled", json!(false)),
         ("certificates.certManager.issuerRef", json!({ "name": "company", "kind": "ClusterIssuer" })),
+        ("policies.references", json!(false)),
         ("crds.install", json!(true)),
     ])
 }
