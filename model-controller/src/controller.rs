@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,7 @@ use kube::runtime::{Config, WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use model_core::api::Model;
 use model_core::labels::{self, MANAGED_BY, MANAGER};
+use model_core::queue::Limits;
 use model_resources::DownloadSettings;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -49,7 +51,7 @@ pub struct Controller {
     client: Client,
     settings: DownloadSettings,
     election: Option<LeaderElection>,
-    max_downloads: usize,
+    limits: Limits,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -77,7 +79,7 @@ impl Readiness {
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
     let (readiness, metrics) = (Readiness::default(), Metrics::new());
-    Controller { client, settings, election: None, max_downloads: 0, readiness, metrics }
+    Controller { client, settings, election: None, limits: Limits::default(), readiness, metrics }
 }
 
 impl Controller {
@@ -92,7 +94,15 @@ impl Controller {
     /// first, with the reason `Queued`.
     #[must_use]
     pub fn with_max_concurrent_downloads(mut self, limit: usize) -> Self {
-        self.max_downloads = limit;
+        self.limits.total = NonZeroUsize::new(limit);
+        self
+    }
+
+    /// Runs at most so many downloads from one host at once; 0, the default: as many as there are. Who waits for a busy
+    /// host holds up nobody who asks another one.
+    #[must_use]
+    pub fn with_max_concurrent_downloads_per_host(mut self, limit: usize) -> Self {
+        self.limits.per_host = NonZeroUsize::new(limit);
         self
     }
 
@@ -125,7 +135,7 @@ impl Controller {
     }
 
     async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, election: _, max_downloads, readiness, metrics } = self;
+        let Self { client, settings, election: _, limits, readiness, metrics } = self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (jobs, job_changes) = children::<Job>(&client);
@@ -147,7 +157,7 @@ impl Controller {
         beside.spawn(leadership.clone().gained().then(|()| reading));
         let writers = Writers::default();
         let listed = Arc::new(Notify::new());
-        let downloads = Downloads::new(max_downloads, models.clone(), jobs.clone(), news.clone());
+        let downloads = Downloads::new(limits, settings.env.clone(), models.clone(), jobs.clone(), news.clone());
         beside.spawn(watch_writers(client.clone(), writers.clone(), news, listed.clone()));
         let running = jobs.clone();
         // The first passes already know who writes, or each restart would take back a condition that still holds. And

@@ -1,6 +1,6 @@
 //! The bound on downloads at once: one line of Models for the whole operator.
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
-use model_core::api::Model;
+use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Write};
+use model_core::host::source_host;
 use model_core::labels;
 use model_core::observed::{JobState, Observed};
 use model_core::persisted::Persisted;
-use model_core::queue::{Key, Place, Queue, Ticket};
+use model_core::queue::{Key, Limits, Place, Queue, Ticket};
 use model_core::reason::Reason;
 use model_core::status::DOWNLOADED;
 
@@ -53,7 +54,9 @@ impl Stand {
 pub(crate) struct Downloads(Option<Arc<Line>>);
 
 struct Line {
-    limit: NonZeroUsize,
+    limits: Limits,
+    /// Environment of the downloads.
+    env: BTreeMap<String, String>,
     /// `None` until the first question: then a replica leads, and its caches hold what an earlier leader left.
     queue: Mutex<Option<Queue>>,
     models: Store<WatchedModel>,
@@ -62,35 +65,36 @@ struct Line {
 }
 
 impl Downloads {
-    /// At most `limit` downloads at once; 0: as many as there are.
+    /// At most so many downloads at once. `env` is the environment of each.
     pub(crate) fn new(
-        limit: usize,
+        limits: Limits,
+        env: BTreeMap<String, String>,
         models: Store<WatchedModel>,
         jobs: Store<Job>,
         news: UnboundedSender<ObjectRef<WatchedModel>>,
     ) -> Self {
-        let line = |limit| Arc::new(Line { limit, queue: Mutex::new(None), models, jobs, news });
-        Self(NonZeroUsize::new(limit).map(line))
+        let line = || Arc::new(Line { limits, env, queue: Mutex::new(None), models, jobs, news });
+        Self((limits != Limits::default()).then(line))
     }
 
     /// The place of a Model for which this was decided as if there were no line. `None`: the decision stands.
     pub(crate) fn place(&self, model: &Model, stand: Stand) -> Option<Place> {
         let line = self.0.as_ref()?;
-        let ticket = ticket(model);
+        let ticket = line.ticket(model);
         let mut known = line.queue();
-        let queue = known.get_or_insert_with(|| Queue::new(line.limit, line.running(), line.waiting()));
-        let waited = queue.waits(&ticket.key);
+        let queue = known.get_or_insert_with(|| Queue::new(line.limits, line.running(), line.waiting()));
+        let (had, waited) = (queue.has(&ticket.key), queue.waits(&ticket.key));
         let place = match stand {
             Stand::Asks => queue.ask(&ticket),
             Stand::Runs => {
-                queue.runs(&ticket.key);
+                queue.runs(&ticket);
                 None
             }
             Stand::Stays | Stand::Leaves => None,
         };
-        // Out of the line, or into it before others. Who joins as the last one changes nobody's place.
+        // Out of the line, or into it before others, or back into it. Who joins as the last one changes nobody's place.
         let moved = match place {
-            Some(place) => !waited && place.nth < place.of,
+            Some(_) => had || (!waited && !queue.is_last(&ticket.key)),
             None => waited && !queue.waits(&ticket.key),
         };
         drop(known);
@@ -112,7 +116,7 @@ impl Downloads {
     pub(crate) fn is_gone(&self, namespace: &str, name: &str) {
         let Some(line) = &self.0 else { return };
         let key = (namespace.to_owned(), name.to_owned());
-        if !line.running().contains(&key) {
+        if !line.running().iter().any(|(running, _)| *running == key) {
             line.leaves(&key);
         }
     }
@@ -131,16 +135,34 @@ impl Line {
         }
     }
 
-    /// The Models whose Job has not ended.
-    fn running(&self) -> Vec<Key> {
+    /// The Models whose Job has not ended, with the host that they download from. Of a Model that is gone it is not known.
+    fn running(&self) -> Vec<(Key, String)> {
         let jobs = self.jobs.state_filter(is_running);
-        jobs.iter().filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone()))).collect()
+        let keys = jobs.iter().filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
+        let with_host = |key: Key| {
+            let model = self.models.get(&ObjectRef::new(&key.1).within(&key.0));
+            let model = model.as_ref().and_then(|model| model.0.as_ref().ok());
+            let host = model.map_or(String::new(), |model| source_host(&model.spec.source, &self.env));
+            (key, host)
+        };
+        keys.map(with_host).collect()
     }
 
     /// The Models that waited when an earlier leader wrote last, and those that nobody has looked at yet.
     fn waiting(&self) -> Vec<Ticket> {
         let models = self.models.state();
-        models.iter().filter_map(|model| model.0.as_ref().ok()).filter(|model| waited(model)).map(ticket).collect()
+        models
+            .iter()
+            .filter_map(|model| model.0.as_ref().ok())
+            .filter(|model| waits(model))
+            .map(|model| self.ticket(model))
+            .collect()
+    }
+
+    fn ticket(&self, model: &Model) -> Ticket {
+        let created = model.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
+        let key = (model.namespace().unwrap_or_default(), model.name_any());
+        Ticket { created, key, host: source_host(&model.spec.source, &self.env) }
     }
 
     /// Everybody who waits looks again: one may start, and the places of the others have changed.
@@ -152,18 +174,17 @@ impl Line {
     }
 }
 
-fn ticket(model: &Model) -> Ticket {
-    let created = model.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
-    Ticket { created, key: (model.namespace().unwrap_or_default(), model.name_any()) }
+/// Whether a Model waited when somebody looked at it last, or nobody has yet.
+fn waits(model: &Model) -> bool {
+    let downloaded = |status: &ModelStatus| status.conditions.iter().any(|condition| condition.type_ == DOWNLOADED);
+    model.metadata.deletion_timestamp.is_none()
+        && model.status.as_ref().is_none_or(|status| is_queued(status) || !downloaded(status))
 }
 
-fn waited(model: &Model) -> bool {
-    if model.metadata.deletion_timestamp.is_some() {
-        return false;
-    }
-    let Some(status) = &model.status else { return true };
+/// Whether the download waits in the line. Content of before may be there all the same.
+pub(crate) fn is_queued(status: &ModelStatus) -> bool {
     let downloaded = status.conditions.iter().find(|condition| condition.type_ == DOWNLOADED);
-    downloaded.is_none_or(|condition| condition.reason == Reason::Queued.as_str())
+    downloaded.is_some_and(|condition| condition.reason == Reason::Queued.as_str())
 }
 
 /// Whether a Job has neither succeeded nor failed.

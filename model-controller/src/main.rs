@@ -30,8 +30,9 @@ async fn main() -> anyhow::Result<()> {
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let client = client(&options).await?;
     let election = options.election(client.default_namespace());
-    let controller = controller(client, options.download_settings());
-    let mut controller = controller.with_max_concurrent_downloads(options.max_concurrent_downloads);
+    let mut controller = controller(client, options.download_settings())
+        .with_max_concurrent_downloads(options.max_concurrent_downloads)
+        .with_max_concurrent_downloads_per_host(options.max_concurrent_downloads_per_host);
     if let Some(election) = election {
         controller = controller.with_leader_election(election);
     }

@@ -31,6 +31,15 @@ pub struct Options {
     /// `Queued`.
     #[arg(long, env = "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS", default_value_t = 0, value_name = "NUMBER")]
     pub max_concurrent_downloads: usize,
+    /// Most downloads from one host that run at once; 0: as many as there are. Who waits for a busy host holds up nobody
+    /// who asks another one.
+    #[arg(
+        long,
+        env = "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS_PER_HOST",
+        default_value_t = 0,
+        value_name = "NUMBER"
+    )]
+    pub max_concurrent_downloads_per_host: usize,
     /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
     #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
     pub loader_image: Option<String>,

@@ -7,6 +7,7 @@
 //! - [`mod@decide`]: the state machine. [`decide::decide`] takes a look and the time, and gives the next step.
 //! - [`status`]: writes a decision down as `status`, with conditions.
 //! - [`persisted`]: a Model that the API server stored, and which images download it.
+//! - [`host`]: which host a source is downloaded from.
 //! - [`queue`]: the line of Models that wait for a free download.
 //! - [`reason`], [`report`]: the closed list of reasons, and what the loader tells the controller.
 //!
@@ -16,6 +17,7 @@ pub mod api;
 pub mod content;
 pub mod decide;
 mod freshness;
+pub mod host;
 pub mod labels;
 pub mod names;
 pub mod observed;

@@ -1,6 +1,7 @@
 //! The line of Models that wait for a free download.
 //!
 //! First come, first served: by creation time, then by namespace and name, so the order is the same after a restart.
+//! Who waits for a busy host is passed by those who ask another one.
 //! A Model that asks gets a free download or a place in the line. It gives the download back by [`Queue::leaves`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,15 @@ const EXACT: usize = 20;
 /// Namespace and name.
 pub type Key = (String, String);
 
+/// Most downloads at once. `None`: as many as there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the whole operator.
+    pub total: Option<NonZeroUsize>,
+    /// From each host.
+    pub per_host: Option<NonZeroUsize>,
+}
+
 /// Who waits. The order is that of the line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
@@ -22,22 +32,27 @@ pub struct Ticket {
     pub created: Timestamp,
     /// Namespace and name.
     pub key: Key,
+    /// Where it downloads from, see [`crate::host::source_host`].
+    pub host: String,
 }
 
 /// A place in the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// From 1.
     pub nth: usize,
     /// How many wait.
     pub of: usize,
+    /// The host that has as many downloads as it may have. Then the place is among those who wait for the same one.
+    pub host: Option<String>,
 }
 
 /// At most so many downloads at once, and the line of those that wait.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    limit: NonZeroUsize,
-    running: BTreeSet<Key>,
+    limits: Limits,
+    /// With the host of each.
+    running: BTreeMap<Key, String>,
     waiting: BTreeSet<Ticket>,
     /// The one ticket of each who waits.
     tickets: BTreeMap<Key, Ticket>,
@@ -49,46 +64,52 @@ impl Queue {
     /// Downloads that run are never too many: a smaller limit waits until enough of them have ended.
     #[must_use]
     pub fn new(
-        limit: NonZeroUsize,
-        running: impl IntoIterator<Item = Key>,
+        limits: Limits,
+        running: impl IntoIterator<Item = (Key, String)>,
         waiting: impl IntoIterator<Item = Ticket>,
     ) -> Self {
         let running = running.into_iter().collect();
-        let mut queue = Self { limit, running, waiting: BTreeSet::new(), tickets: BTreeMap::new() };
+        let mut queue = Self { limits, running, waiting: BTreeSet::new(), tickets: BTreeMap::new() };
         for ticket in waiting {
-            if !queue.running.contains(&ticket.key) {
+            if !queue.has(&ticket.key) {
                 queue.joins(&ticket);
             }
         }
         queue
     }
 
-    /// Asks for a download. `None`: this Model may start, and counts as running from now on. It may ask again.
+    /// Asks for a download. `None`: this Model may start, and counts as running from now on. It may ask again; where it
+    /// then names another host, it gives back what it has and stands in line by its age.
     pub fn ask(&mut self, ticket: &Ticket) -> Option<Place> {
-        if self.running.contains(&ticket.key) {
+        if self.running.get(&ticket.key) == Some(&ticket.host) {
             return None;
         }
+        self.running.remove(&ticket.key);
         self.joins(ticket);
-        let free = self.limit.get().saturating_sub(self.running.len());
-        let before = self.waiting.range(..ticket).count();
-        if before < free {
-            self.runs(&ticket.key);
-            return None;
+        let place = self.place(ticket);
+        if place.is_none() {
+            self.runs(ticket);
         }
-        Some(Place { nth: before - free + 1, of: self.waiting.len() - free })
+        place
     }
 
     /// This Model's download runs, whoever started it.
-    pub fn runs(&mut self, key: &Key) {
-        self.forget(key);
-        self.running.insert(key.clone());
+    pub fn runs(&mut self, ticket: &Ticket) {
+        self.forget(&ticket.key);
+        self.running.insert(ticket.key.clone(), ticket.host.clone());
     }
 
     /// This Model neither waits nor runs. Says whether that moves the line.
     pub fn leaves(&mut self, key: &Key) -> bool {
-        let ran = self.running.remove(key);
+        let ran = self.running.remove(key).is_some();
         let waited = self.forget(key);
         ran || waited
+    }
+
+    /// Whether this Model has a download.
+    #[must_use]
+    pub fn has(&self, key: &Key) -> bool {
+        self.running.contains_key(key)
     }
 
     /// Whether this Model stands in the line.
@@ -97,9 +118,28 @@ impl Queue {
         self.tickets.contains_key(key)
     }
 
+    /// Whether this Model stands at the end of the line.
+    #[must_use]
+    pub fn is_last(&self, key: &Key) -> bool {
+        self.waiting.last().is_some_and(|ticket| ticket.key == *key)
+    }
+
     /// Everybody who waits, first come first.
     pub fn waiting(&self) -> impl Iterator<Item = &Key> {
         self.waiting.iter().map(|ticket| &ticket.key)
+    }
+
+    /// Goes along the line and gives each what is free for it. `None`: there is something for this one.
+    fn place(&self, ticket: &Ticket) -> Option<Place> {
+        let mut free = Free::of(self);
+        let left: Vec<_> = self.waiting.iter().filter(|waits| !free.take(&waits.host)).collect();
+        if left.binary_search(&ticket).is_err() {
+            return None;
+        }
+        let host = free.is_busy(&ticket.host).then(|| ticket.host.clone());
+        let beside = left.into_iter().filter(|waits| host.as_ref().is_none_or(|host| waits.host == *host));
+        let (before, behind): (Vec<_>, Vec<_>) = beside.partition(|waits| *waits < ticket);
+        Some(Place { nth: before.len() + 1, of: before.len() + behind.len(), host })
     }
 
     /// A Model that was made anew under its name has another ticket, and stands behind.
@@ -111,6 +151,39 @@ impl Queue {
 
     fn forget(&mut self, key: &Key) -> bool {
         self.tickets.remove(key).is_some_and(|ticket| self.waiting.remove(&ticket))
+    }
+}
+
+/// What those who wait can still get.
+struct Free<'a> {
+    total: usize,
+    per_host: usize,
+    /// Downloads by host.
+    taken: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Free<'a> {
+    fn of(queue: &'a Queue) -> Self {
+        let limit = |limit: Option<NonZeroUsize>| limit.map_or(usize::MAX, NonZeroUsize::get);
+        let mut taken = BTreeMap::new();
+        for host in queue.running.values() {
+            *taken.entry(host.as_str()).or_default() += 1;
+        }
+        let total = limit(queue.limits.total).saturating_sub(queue.running.len());
+        Self { total, per_host: limit(queue.limits.per_host), taken }
+    }
+
+    fn is_busy(&self, host: &str) -> bool {
+        self.taken.get(host).is_some_and(|taken| *taken >= self.per_host)
+    }
+
+    fn take(&mut self, host: &'a str) -> bool {
+        let free = self.total > 0 && !self.is_busy(host);
+        if free {
+            self.total -= 1;
+            *self.taken.entry(host).or_default() += 1;
+        }
+        free
     }
 }
 
@@ -150,25 +223,37 @@ mod tests {
 
     fn ticket(created: i64, name: &str) -> Ticket {
         let created = Timestamp::from_second(created).unwrap();
-        Ticket { created, key: ("team".to_owned(), name.to_owned()) }
+        Ticket { created, key: ("team".to_owned(), name.to_owned()), host: "hub".to_owned() }
+    }
+
+    fn at(host: &str, ticket: Ticket) -> Ticket {
+        Ticket { host: host.to_owned(), ..ticket }
+    }
+
+    const fn place(nth: usize, of: usize) -> Place {
+        Place { nth, of, host: None }
+    }
+
+    fn limits(total: usize, per_host: usize) -> Limits {
+        Limits { total: NonZeroUsize::new(total), per_host: NonZeroUsize::new(per_host) }
     }
 
     fn queue(limit: usize, waiting: &[Ticket]) -> Queue {
-        Queue::new(NonZeroUsize::new(limit).unwrap(), [], waiting.iter().cloned())
+        Queue::new(limits(limit, 0), [], waiting.iter().cloned())
     }
 
     #[test]
     fn the_oldest_go_first_whoever_asks_first() {
         let (old, middle, young) = (ticket(1, "c"), ticket(2, "a"), ticket(2, "b"));
         let mut queue = queue(1, &[young.clone(), old.clone(), middle.clone()]);
-        assert_eq!(queue.ask(&young), Some(Place { nth: 2, of: 2 }));
-        assert_eq!(queue.ask(&middle), Some(Place { nth: 1, of: 2 }));
+        assert_eq!(queue.ask(&young), Some(place(2, 2)));
+        assert_eq!(queue.ask(&middle), Some(place(1, 2)));
         assert_eq!(queue.ask(&old), None);
         assert_eq!(queue.ask(&old), None, "it may ask again");
-        assert_eq!(queue.ask(&middle), Some(Place { nth: 1, of: 2 }));
+        assert_eq!(queue.ask(&middle), Some(place(1, 2)));
         assert!(queue.leaves(&old.key));
         assert!(!queue.leaves(&old.key));
-        assert_eq!(queue.ask(&young), Some(Place { nth: 1, of: 1 }));
+        assert_eq!(queue.ask(&young), Some(place(1, 1)));
         assert_eq!(queue.ask(&middle), None);
         assert_eq!(queue.waiting().collect::<Vec<_>>(), [&young.key]);
     }
@@ -176,11 +261,12 @@ mod tests {
     #[test]
     fn downloads_of_an_earlier_life_count() {
         let running = ["x", "y", "z"].map(|name| ticket(9, name).key);
-        let mut queue = Queue::new(NonZeroUsize::new(2).unwrap(), running.clone(), [ticket(9, "x"), ticket(1, "a")]);
+        let hosts = running.clone().map(|key| (key, "hub".to_owned()));
+        let mut queue = Queue::new(limits(2, 0), hosts, [ticket(9, "x"), ticket(1, "a")]);
         assert_eq!(queue.waiting().count(), 1, "who runs does not wait");
-        assert_eq!(queue.ask(&ticket(1, "a")), Some(Place { nth: 1, of: 1 }));
+        assert_eq!(queue.ask(&ticket(1, "a")), Some(place(1, 1)));
         queue.leaves(&running[0]);
-        assert_eq!(queue.ask(&ticket(1, "a")), Some(Place { nth: 1, of: 1 }), "two still run");
+        assert_eq!(queue.ask(&ticket(1, "a")), Some(place(1, 1)), "two still run");
         queue.leaves(&running[1]);
         assert_eq!(queue.ask(&ticket(1, "a")), None);
     }
@@ -188,10 +274,31 @@ mod tests {
     #[test]
     fn a_model_made_anew_stands_behind_and_only_once() {
         let mut queue = queue(1, &[]);
-        queue.runs(&ticket(0, "other").key);
-        assert_eq!(queue.ask(&ticket(1, "a")), Some(Place { nth: 1, of: 1 }));
-        assert_eq!(queue.ask(&ticket(2, "b")), Some(Place { nth: 2, of: 2 }));
-        assert_eq!(queue.ask(&ticket(3, "a")), Some(Place { nth: 2, of: 2 }));
+        queue.runs(&ticket(0, "other"));
+        assert_eq!(queue.ask(&ticket(1, "a")), Some(place(1, 1)));
+        assert_eq!(queue.ask(&ticket(2, "b")), Some(place(2, 2)));
+        assert_eq!(queue.ask(&ticket(3, "a")), Some(place(2, 2)));
+    }
+
+    #[test]
+    fn who_waits_for_a_busy_host_is_passed_by_others() {
+        let busy = |nth, of| Some(Place { nth, of, host: Some("hub".to_owned()) });
+        let mut queue = Queue::new(limits(3, 1), [], []);
+        assert_eq!(queue.ask(&ticket(1, "a")), None);
+        assert_eq!(queue.ask(&ticket(2, "b")), busy(1, 1));
+        assert_eq!(queue.ask(&ticket(3, "c")), busy(2, 2));
+        assert_eq!(queue.ask(&at("store", ticket(4, "d"))), None);
+        assert_eq!(queue.ask(&at("mirror", ticket(5, "e"))), None);
+        assert_eq!(queue.ask(&at("other", ticket(6, "f"))), Some(place(3, 3)), "nothing is free for anybody");
+        // Another source is another host: who changes to it stands in its line.
+        assert_eq!(
+            queue.ask(&at("store", ticket(5, "e"))),
+            Some(Place { nth: 1, of: 1, host: Some("store".to_owned()) })
+        );
+        assert_eq!(queue.ask(&at("other", ticket(6, "f"))), None);
+        assert!(queue.leaves(&ticket(1, "a").key));
+        assert_eq!(queue.ask(&ticket(3, "c")), busy(1, 1), "what is free is kept for the one before");
+        assert_eq!(queue.ask(&ticket(2, "b")), None);
     }
 
     #[test]
@@ -205,47 +312,60 @@ mod tests {
             (21, 99, "about 30th of 100"),
             (101, 1234, "about 200th of 1300"),
         ] {
-            assert_eq!(Place { nth, of }.to_string(), want);
+            assert_eq!(Place { nth, of, host: None }.to_string(), want);
         }
     }
 
     proptest! {
-        /// Whatever happens: never more than the limit, and each who waits is served once all before it were.
+        /// Whatever happens: never more than the limits, and each who waits is served once all before it were that could
+        /// be.
         #[test]
         fn never_too_many_and_nobody_starves(
-            limit in 1_usize..4,
+            (total, per_host) in (1_usize..5, 1_usize..4),
             happenings in proptest::collection::vec((0_i64..12, 0_u8..3), 0..60),
         ) {
-            let tickets: Vec<_> = (0..12).map(|number| ticket(number / 3, &number.to_string())).collect();
-            let mut queue = queue(limit, &tickets[..6]);
+            let host = |number: i64| if number % 4 == 0 { "store" } else { "hub" };
+            let tickets: Vec<_> =
+                (0..12).map(|number| at(host(number), ticket(number / 3, &number.to_string()))).collect();
+            let mut queue = Queue::new(limits(total, per_host), [], tickets[..6].to_vec());
             for (number, happening) in happenings {
                 let ticket = &tickets[usize::try_from(number).unwrap()];
                 match happening {
                     0 | 1 => {
                         let place = queue.ask(ticket);
-                        prop_assert_eq!(place.is_none(), queue.running.contains(&ticket.key));
+                        prop_assert_eq!(place.is_none(), queue.has(&ticket.key));
                         prop_assert!(place.is_none_or(|place| (1..=place.of).contains(&place.nth)));
                     }
                     _ => drop(queue.leaves(&ticket.key)),
                 }
-                prop_assert!(queue.running.len() <= limit);
+                prop_assert!(queue.running.len() <= total);
+                for host in ["hub", "store"] {
+                    prop_assert!(queue.running.values().filter(|other| *other == host).count() <= per_host);
+                }
                 prop_assert_eq!(queue.waiting.len(), queue.tickets.len());
-                prop_assert!(queue.waiting.iter().all(|ticket| !queue.running.contains(&ticket.key)));
+                prop_assert!(queue.waiting.iter().all(|ticket| !queue.has(&ticket.key)));
             }
             // From here on whoever runs ends, and everybody who waits asks, the youngest first: the worst order.
             let mut line: Vec<_> = queue.waiting.iter().cloned().collect();
-            for key in queue.running.clone() {
+            for key in queue.running.clone().into_keys() {
                 queue.leaves(&key);
             }
             while !line.is_empty() {
-                for ticket in line.clone().iter().rev() {
+                for ticket in line.iter().rev() {
                     queue.ask(ticket);
                 }
-                let served: Vec<_> = line.drain(..limit.min(line.len())).map(|ticket| ticket.key).collect();
-                prop_assert_eq!(queue.running.iter().collect::<BTreeSet<_>>(), served.iter().collect());
-                for key in served {
-                    queue.leaves(&key);
+                let mut served = BTreeMap::new();
+                for ticket in &line {
+                    let beside = served.values().filter(|host| **host == ticket.host).count();
+                    if served.len() < total && beside < per_host {
+                        served.insert(ticket.key.clone(), ticket.host.clone());
+                    }
                 }
+                prop_assert_eq!(&queue.running, &served);
+                for key in served.keys() {
+                    queue.leaves(key);
+                }
+                line.retain(|ticket| !served.contains_key(&ticket.key));
             }
         }
     }

@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::Label;
 use crate::controller::WatchedModel;
-use crate::downloads::is_running;
+use crate::downloads::{is_queued, is_running};
 use crate::leader::Leadership;
 
 const PHASES: [Phase; 4] = [Phase::Pending, Phase::Downloading, Phase::Ready, Phase::Failed];
@@ -45,6 +45,7 @@ struct Sums {
     phases: BTreeMap<&'static str, i64>,
     /// Why Models are not ready.
     reasons: BTreeMap<&'static str, i64>,
+    queued: i64,
     bytes_per_second: i64,
     bytes_missing: i64,
 }
@@ -68,6 +69,7 @@ impl Sums {
         if phase != Phase::Ready {
             *self.reasons.entry(reason(status).as_str()).or_default() += 1;
         }
+        self.queued += i64::from(is_queued(status));
         // Absent while nothing runs.
         if let Some((download, speed)) =
             status.download.as_ref().and_then(|download| Some((download, download.bytes_per_second?)))
@@ -101,6 +103,7 @@ impl Collector for State {
             ("models", "Models by phase", by("phase", &sums.phases)),
             ("models_unready", "Models without content to mount, by the reason in status", by("reason", &sums.reasons)),
             ("downloads_running", "Download Jobs that have not ended", one(i64::try_from(running).unwrap_or(i64::MAX))),
+            ("downloads_queued", "Models that wait for a free download", one(sums.queued)),
             ("download_speed_bytes_per_second", "Speed of all downloads together", one(sums.bytes_per_second)),
             ("download_missing_bytes", "What running downloads still have to fetch", one(sums.bytes_missing)),
         ] {
@@ -146,7 +149,11 @@ mod tests {
             json!({ "id": "a", "attempt": 1, "totalBytes": 100, "downloadedBytes": 30, "bytesPerSecond": 7 });
         let mut ended = not_ready("Failed", "DiskFull");
         ended["download"] = json!({ "id": "a", "attempt": 1, "totalBytes": 100, "downloadedBytes": 30 });
+        let mut refresh = json!({ "phase": "Ready" });
+        refresh["conditions"] = not_ready("", "Queued")["conditions"].clone();
+        refresh["conditions"][0]["type"] = json!("Downloaded");
         let models = [
+            refresh,
             json!(null),
             running.clone(),
             running,
@@ -156,11 +163,12 @@ mod tests {
         ]
         .map(|status| model(&status));
         let sums = Sums::of(models.iter().map(Some).chain([None]));
-        assert_eq!(sums.phases, BTreeMap::from([("Downloading", 2), ("Failed", 2), ("Pending", 1), ("Ready", 1)]));
+        assert_eq!(sums.phases, BTreeMap::from([("Downloading", 2), ("Failed", 2), ("Pending", 1), ("Ready", 2)]));
         let reasons =
             [("DiskFull", 1), ("DownloadFailed", 1), ("Downloading", 2), ("InvalidModel", 1), ("Starting", 1)];
         assert_eq!(sums.reasons, BTreeMap::from(reasons));
         assert_eq!((sums.bytes_per_second, sums.bytes_missing), (14, 140));
+        assert_eq!(sums.queued, 1, "one that has content of before waits as well");
         // A phase without Models is a zero, not a gap in the graph.
         assert_eq!(Sums::of([]).phases.len(), PHASES.len());
     }

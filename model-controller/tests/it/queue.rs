@@ -119,3 +119,32 @@ async fn models_wait_for_a_free_download_oldest_first() {
     .await;
     scenes[2].phase(Phase::Downloading).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_host_holds_up_nobody_who_asks_another_one() {
+    let plane = ControlPlane::start().expect("a control plane starts");
+    let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
+    install(&client).await;
+    let flags = ["--max-concurrent-downloads-per-host", "1", "--leader-election", "false"];
+    let replica = Replica::start(plane.kubeconfig(), &flags);
+    replica.is_ready().await;
+    let (first, second, other) = tokio::join!(
+        Scene::of(client.clone(), "first"),
+        Scene::of(client.clone(), "second"),
+        Scene::of(client.clone(), "other")
+    );
+    first.apply("https://example.com/a").await;
+    first.phase(Phase::Downloading).await;
+    second.apply("https://example.com/b").await;
+    let waits = |status: &ModelStatus| status.message.as_deref().is_some_and(|text| text.contains("waiting for"));
+    let message = second.status_with("it waits", waits).await.message.unwrap();
+    assert!(message.starts_with("waiting for a free download from example.com: 1st of 1;"), "{message}");
+    other.apply("https://example.org/c").await;
+    other.phase(Phase::Downloading).await;
+    until("the line is told", async || {
+        (replica.metric("model_controller_downloads_queued").await == Some(1.0)).then_some(())
+    })
+    .await;
+    first.job_ends("Complete").await;
+    second.phase(Phase::Downloading).await;
+}

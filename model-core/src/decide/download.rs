@@ -156,8 +156,9 @@ fn again(download: &DownloadStatus, reason: Reason, message: &str) -> Step {
 }
 
 fn start(seen: &Observed, now: Timestamp) -> Step {
-    if let Some(place) = seen.queue {
-        return Step::pending(Reason::Queued, format!("waiting for a free download: {place}"));
+    if let Some(place) = &seen.queue {
+        let from = place.host.as_ref().map_or(String::new(), |host| format!(" from {host}"));
+        return Step::pending(Reason::Queued, format!("waiting for a free download{from}: {place}"));
     }
     let writes = match seen.claim {
         ClaimState::Absent => vec![Write::CreateClaim, Write::CreateJob],

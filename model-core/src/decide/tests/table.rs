@@ -90,12 +90,12 @@ fn every_phase_with_every_claim_and_job() {
                     Observed { model: &persisted, wanted_path, claim: claim.clone(), job, writer: None, queue: None };
                 let next = decide(&seen, Timestamp::UNIX_EPOCH);
                 // A full house holds up what would start, and nothing else.
-                seen.queue = Some(Place { nth: 3, of: 12 });
+                seen.queue = Some(Place { nth: 3, of: 12, host: Some("example.com".into()) });
                 let queued = decide(&seen, Timestamp::UNIX_EPOCH);
                 if next.writes.contains(&Write::CreateJob) {
                     assert_eq!((queued.reason, queued.writes.len()), (Reason::Queued, 0));
                     assert_eq!((queued.phase, &queued.content), (Phase::Pending, &None));
-                    assert_eq!(queued.message, "waiting for a free download: 3rd of 12");
+                    assert_eq!(queued.message, "waiting for a free download from example.com: 3rd of 12");
                     let attempt = |download: Option<DownloadStatus>| download.map(|download| download.attempt);
                     assert_eq!(attempt(queued.download), attempt(model.status.clone().and_then(|old| old.download)));
                 } else {

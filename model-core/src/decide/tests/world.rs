@@ -141,7 +141,7 @@ impl World {
             claim: self.claim_state(),
             job: self.job_state(),
             writer: self.writer.clone(),
-            queue: self.queue,
+            queue: self.queue.clone(),
         };
         let decision = decide(&seen, self.now);
         for _ in 0..controllers {
@@ -206,7 +206,7 @@ impl World {
                 *self.model.metadata.generation.as_mut().unwrap() += 1;
             }
             Happening::Writer(pod) => self.writer.clone_from(pod),
-            Happening::Queue(nth) => self.queue = nth.map(|nth| Place { nth, of: 40 }),
+            Happening::Queue(nth) => self.queue = nth.map(|nth| Place { nth, of: 40, host: None }),
             Happening::TimePasses(minutes) => self.now += SignedDuration::from_mins((*minutes).into()),
         }
         self.check();
