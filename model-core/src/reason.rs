@@ -105,6 +105,8 @@ reasons! {
     SourceInvalid => "check that the endpoint is what it should be: a proxy or login page may answer in its place",
     /// A file name from the source would leave the model's directory.
     UnsafeFileName => "do not use this source: it tries to write outside its directory",
+    /// The source, or a redirect of it, leads to the node itself or to a metadata server.
+    ForbiddenAddress => "do not use this source: what answers at such an address is the node's own, and no model",
     /// The download used more memory than its limit.
     OutOfMemory => "raise the memory limit in spec.jobTemplate.resources",
     /// The node took the download pod away.
@@ -130,6 +132,7 @@ impl Reason {
                 | Self::GatedRepository
                 | Self::UnsafeFileName
                 | Self::ContentDamaged
+                | Self::ForbiddenAddress
                 | Self::WrongUse
                 | Self::InvalidModel
         )

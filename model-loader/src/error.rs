@@ -101,6 +101,7 @@ mod tests {
             (Reason::AccessDenied, 2),
             (Reason::GatedRepository, 2),
             (Reason::UnsafeFileName, 2),
+            (Reason::ForbiddenAddress, 2),
             (Reason::ChecksumMismatch, 1),
             (Reason::DiskFull, 1),
             (Reason::VolumeNotWritable, 1),

@@ -1,5 +1,6 @@
 //! The one HTTP client: TLS, patience, retries, and what an answer means.
 
+mod addresses;
 mod asked;
 mod client;
 mod refusal;
@@ -103,8 +104,11 @@ impl Http {
 
     /// Sends a request once and gives back any answer, also one of refusal.
     pub(crate) async fn answer(&self, request: RequestBuilder, what: &str) -> Result<Response, Trouble> {
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| broken(error, what))?;
+        addresses::check(request.url()).map_err(|forbidden| refused(&forbidden, what))?;
         let begun = Instant::now();
-        let sent = tokio::time::timeout(self.stall_timeout, request.send()).await;
+        let sent = tokio::time::timeout(self.stall_timeout, client.execute(request)).await;
         let response = sent.map_err(|_| self.stalled(what))?.map_err(|error| broken(error, what))?;
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.quickest.fetch_min(micros, Relaxed);
@@ -161,6 +165,9 @@ impl Http {
 fn broken(error: reqwest::Error, what: &str) -> Trouble {
     // The URL may hold a signature in its query.
     let error = error.without_url();
+    if let Some(forbidden) = addresses::forbidden(&error) {
+        return refused(forbidden, what);
+    }
     if error.is_redirect() {
         let message = format!("{what}: the source redirects without end");
         return Trouble::lasting(Error::new(Reason::SourceInvalid, message).caused_by(error));
@@ -172,4 +179,9 @@ fn broken(error: reqwest::Error, what: &str) -> Trouble {
     }
     let message = if error.is_connect() { "could not connect" } else { "the connection broke off" };
     Trouble::passing(Error::new(Reason::NetworkError, format!("{what}: {message}")).caused_by(error))
+}
+
+/// A source, or a redirect of it, that leads to an address of the node or the cloud.
+fn refused(forbidden: &addresses::Forbidden, what: &str) -> Trouble {
+    Trouble::lasting(Error::new(Reason::ForbiddenAddress, format!("{what}: {forbidden}")))
 }

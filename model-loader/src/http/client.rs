@@ -9,6 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
+use super::addresses::{Resolver, redirects};
 use crate::{Access, Error};
 
 /// A server that does not even take the connection for this long is not there.
@@ -26,6 +27,8 @@ pub(super) fn build(access: &Access) -> Result<reqwest::Client, Error> {
         .pool_max_idle_per_host(usize::MAX)
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("model-loader/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Arc::new(Resolver))
+        .redirect(redirects())
         // A redirect would hand the query, and with it a signature, to the next origin.
         .referer(false)
         .build()

@@ -96,3 +96,31 @@ async fn redirects_without_end_end_with_credentials_too() {
         assert!(world.hub.stats().total().requests < 20, "{:?}", world.hub.stats().total());
     }
 }
+
+/// What a Model's author, or a hub that redirects, could otherwise have read: the node's own identity.
+#[tokio::test]
+async fn metadata_servers_are_asked_by_no_source_and_by_no_redirect() {
+    let world = World::new();
+    let metadata = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
+    let front = crate::proxy::Redirector::start(metadata.to_owned());
+    let mapped = crate::proxy::Redirector::start("http://[::ffff:a9fe:a9fe]/token".to_owned());
+    let network = world.network();
+    let bucket = world.network_with(&[("AWS_ENDPOINT_URL", "http://169.254.169.254")]);
+    let endpoint = world.network_with(&[("HF_ENDPOINT", "http://169.254.169.254")]);
+    for (source, network) in [
+        (metadata, &network),
+        ("http://2852039166/latest", &network),
+        ("http://[fd00:ec2::254]/latest", &network),
+        (&format!("{}/model.gguf", front.url()), &network),
+        (&format!("{}/model.gguf", mapped.url()), &network),
+        ("s3://models/tiny", &bucket),
+        ("hf://acme/tiny", &endpoint),
+    ] {
+        let error = world.pull_with(source, network).await.unwrap_err();
+        assert_eq!((error.reason(), error.exit_code()), (Reason::ForbiddenAddress, 2), "{source}: {error}");
+        let message = error.failure().message;
+        assert!(message.contains("is link-local or a metadata server"), "{source}: {message}");
+        world.assert_nothing_published();
+    }
+    assert_eq!(front.heads().len(), 1, "a refusal is no reason to ask again");
+}
