@@ -46,6 +46,9 @@ pub const GATED: &str = "models.main-currents.news/gated";
 /// Of use where a mount has no sub path to tell: with stock images, whose files lie at the claim's root.
 pub const WAITS_FOR: &str = "models.main-currents.news/waits-for";
 
+/// Annotation on a Model: `"true"` lets it be deleted although pods mount it.
+pub const DELETE_WHILE_MOUNTED: &str = "models.main-currents.news/delete-while-mounted";
+
 /// Field manager of the controller's writes.
 pub const FIELD_MANAGER: &str = "model-controller";
 

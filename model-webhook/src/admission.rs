@@ -23,7 +23,7 @@ use crate::review::{Request, Response};
 pub const PATH: &str = "/mutate-v1-pod";
 
 /// Largest body that is read. The API server itself accepts no object above 3 MiB.
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// What holds for pods that do not say otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

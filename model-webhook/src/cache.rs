@@ -14,7 +14,7 @@ use model_core::api::Model;
 use crate::causes::with_causes;
 
 /// How long one watch call lasts. A connection that died silently is noticed 5 s later.
-const WATCH_SECONDS: u32 = 60;
+pub(crate) const WATCH_SECONDS: u32 = 60;
 
 /// A Model as the watch delivers it: one that does not parse is an error of its own and does not end the watch.
 pub type Guarded = DeserializeGuard<Model>;

@@ -7,6 +7,7 @@
 //! - [`router`]: the answers, as an axum `Router` that can be embedded in any server.
 //! - [`ModelCache`]: the Models, kept current by a watch.
 //! - [`Server`]: everything the binary does: TLS from files with reload, health, graceful end.
+//! - [`deletion_router`]: the answers about Models that are to be deleted, from the pods that [`Mounts`] watches.
 //! - [`registration`]: how the API server is told to ask.
 //! - [`gate_policy`]: who may let a waiting pod go.
 //! - [`reference_policy`]: who may have a Model use a Secret or a service account.
@@ -33,10 +34,12 @@ mod cache;
 mod causes;
 pub mod certificates;
 mod client;
+mod deletion;
 mod expiry;
 pub mod gate_policy;
 mod health;
 mod metrics;
+mod mounts;
 pub mod operator_policy;
 mod options;
 mod policy;
@@ -50,8 +53,10 @@ pub use admission::{Defaults, PATH, counted_router, router};
 pub use cache::{Guarded, ModelCache};
 pub use certificates::Certificates;
 pub use client::{Error as ClientError, client};
+pub use deletion::{DELETION_PATH, deletion_router};
 pub use health::{Readiness, health_router};
 pub use metrics::{Metrics, metrics_router};
+pub use mounts::Mounts;
 pub use options::Options;
 pub use server::{Error as ServerError, Server};
 pub use tls::{Certificate, Error as TlsError};

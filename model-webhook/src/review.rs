@@ -4,6 +4,7 @@
 //! what was really sent.
 
 use k8s_openapi::ByteString;
+use model_core::labels::GROUP;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,6 +27,9 @@ pub(crate) struct Request {
     pub(crate) dry_run: bool,
     #[serde(default)]
     pub(crate) object: Value,
+    /// What is being deleted.
+    #[serde(default)]
+    pub(crate) old_object: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,6 +73,12 @@ impl Request {
             && self.kind.group.is_empty()
             && self.kind.kind == "Pod"
             && self.sub_resource.as_deref().unwrap_or_default().is_empty()
+    }
+
+    /// The Model that is being deleted. The request itself has no name where many are deleted at once.
+    pub(crate) fn deleted_model(&self) -> Option<&str> {
+        let is_one = self.operation == "DELETE" && self.kind.group == GROUP && self.kind.kind == "Model";
+        self.old_object.pointer("/metadata/name").and_then(Value::as_str).filter(|_| is_one)
     }
 
     /// The pod's name, or the start of the name that the API server will give it.

@@ -10,8 +10,10 @@ use kube::Client;
 
 use crate::admission::{Defaults, counted_router};
 use crate::cache::ModelCache;
+use crate::deletion::deletion_router;
 use crate::health::{Readiness, health_router};
 use crate::metrics::{Metrics, metrics_router};
+use crate::mounts::Mounts;
 use crate::options::Options;
 use crate::tls::{self, Certificate};
 
@@ -95,6 +97,7 @@ impl Server {
     /// # Errors
     /// When a server ends by itself.
     pub async fn run(self, client: Client, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let (mounts, watch_pods) = Mounts::watch(client.clone());
         let (models, watch) = ModelCache::watch(client);
         let readiness = Readiness::new(models.clone());
         let (admission, health) = (Handle::<SocketAddr>::new(), Handle::<SocketAddr>::new());
@@ -102,12 +105,15 @@ impl Server {
         let (counted, scrapes) = (Metrics::default(), Handle::<SocketAddr>::new());
         let ends = counted.clone();
         let background =
-            Box::pin(async move { tokio::join!(watch, self.certificate.follow_and_count(RELOAD_EVERY, &ends)) });
+            Box::pin(
+                async move { tokio::join!(watch, watch_pods, self.certificate.follow_and_count(RELOAD_EVERY, &ends)) },
+            );
+        let answers = counted_router(models, self.defaults, counted.clone()).merge(deletion_router(mounts));
 
         let serve_admission = axum_server::from_tcp_rustls(self.admission, config)
             .map_err(Error::Serve)?
             .handle(admission.clone())
-            .serve(counted_router(models, self.defaults, counted.clone()).into_make_service());
+            .serve(answers.into_make_service());
         let serve_health = axum_server::from_tcp(self.health)
             .map_err(Error::Serve)?
             .handle(health.clone())

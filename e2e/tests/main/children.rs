@@ -114,3 +114,36 @@ pub async fn a_job_of_somebody_else_is_left_untouched(scene: Scene) -> Result<()
     assert_eq!(scene.kubectl(&["get", "job", "model-download-tiny", "-o", "jsonpath={.metadata.uid}"])?, uid);
     Ok(())
 }
+
+/// Whoever deletes a Model that pods mount is told so; ending the pods, or insisting, is the way.
+pub async fn a_mounted_model_is_not_deleted_by_mistake(scene: Scene) -> Result<(), Error> {
+    let repository = scene.repository("tiny");
+    scene.hub.repository(&repository, &files("in use"))?;
+    for name in ["tiny", "forced"] {
+        scene.model(name, &hugging_face(&repository))?;
+        scene.ready(name).await?;
+        scene.apply(&pod(&format!("uses-{name}"), &json!({ "inject": name }), "sleep 3600"))?;
+    }
+    // The webhook's cache follows the API server by a moment.
+    let eventually = async |what: &str, arguments: &[&str], done: &dyn Fn(&str) -> bool| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(crate::scene::PATIENCE);
+        loop {
+            let answer = scene.kubectl(arguments).unwrap_or_else(|refusal| refusal.to_string());
+            if done(&answer) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{what}: {answer}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    for name in ["tiny", "forced"] {
+        let says = format!("model {name} is mounted by pod uses-{name}, which could not start again without it");
+        eventually("is refused", &["delete", "model", name, "--dry-run=server"], &|answer| answer.contains(&says))
+            .await;
+    }
+    scene.kubectl(&["annotate", "model/forced", "models.main-currents.news/delete-while-mounted=true"])?;
+    scene.kubectl(&["delete", "model", "forced"])?;
+    scene.kubectl(&["delete", "pod", "uses-tiny", "--now"])?;
+    eventually("is deleted", &["delete", "model", "tiny", "--wait=false"], &|answer| answer.contains("deleted")).await;
+    scene.gone::<Model>("tiny").await
+}

@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 
 pub use denial::Denial;
 pub use ready::{ContentPlace, ReadyModel, awaited_model, ready_model};
-pub use wish::{Containers, UnknownWord, WhenNotReady, Wish, parse, writes_to};
+pub use wish::{Containers, UnknownWord, WhenNotReady, Wish, asks_for, parse, writes_to};
 
 use container::Target;
 use edit::Edit;

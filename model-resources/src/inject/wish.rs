@@ -125,14 +125,21 @@ pub fn parse(pod: &Value) -> Result<Option<Wish>, Denial> {
     }))
 }
 
+/// The Models that a pod with these annotations asks for. Empty where it asks for none, or for what means nothing.
+#[must_use]
+pub fn asks_for(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    of_annotations(annotations).map(|wish| wish.models).unwrap_or_default()
+}
+
 /// The Models that a pod with these annotations asks to write to. Empty where it asks for none, for read-only mounts, or
 /// for what means nothing.
 #[must_use]
 pub fn writes_to(annotations: &BTreeMap<String, String>) -> Vec<String> {
-    match parse(&json!({ "metadata": { "annotations": annotations } })) {
-        Ok(Some(wish)) if !wish.read_only => wish.models,
-        Ok(_) | Err(_) => Vec::new(),
-    }
+    of_annotations(annotations).filter(|wish| !wish.read_only).map(|wish| wish.models).unwrap_or_default()
+}
+
+fn of_annotations(annotations: &BTreeMap<String, String>) -> Option<Wish> {
+    parse(&json!({ "metadata": { "annotations": annotations } })).ok().flatten()
 }
 
 fn setting(pod: &Value, key: &str) -> Result<Option<Setting>, Denial> {

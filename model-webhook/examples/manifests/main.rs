@@ -71,7 +71,7 @@ fn kept(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 }
 
 /// Every generated file: its path below `config/`, and its text.
-fn manifests() -> anyhow::Result<[(&'static str, String); 10]> {
+fn manifests() -> anyhow::Result<[(&'static str, String); 11]> {
     let controller = rbac::controller();
     let (lease_role, lease_binding) = rbac::lease();
     let webhook = rbac::webhook();
@@ -85,6 +85,7 @@ fn manifests() -> anyhow::Result<[(&'static str, String); 10]> {
         ("manager/namespace.yaml", yaml(&[&deployment::namespace()])?),
         ("manager/controller.yaml", yaml(&[&deployment::controller(), &deployment::disruption_budget(CONTROLLER)])?),
         ("manager/webhook.yaml", yaml(&[&deployment::webhook(), &deployment::disruption_budget(WEBHOOK)])?),
+        ("webhook/deletion.yaml", yaml(&[&webhook::deletion()])?),
         ("webhook/gates.yaml", yaml(&[&webhook::gates(), &gate_policy_binding()])?),
         ("webhook/operator.yaml", yaml(&[&webhook::operator(), &operator_policy_binding()])?),
         ("webhook/references.yaml", yaml(&[&reference_policy(), &reference_policy_binding()])?),

@@ -47,7 +47,14 @@ pub fn lease() -> (Role, RoleBinding) {
 }
 
 pub fn webhook() -> Access {
-    access(WEBHOOK, vec![rule(GROUP, "models", &["list", "watch"])])
+    access(
+        WEBHOOK,
+        vec![
+            rule(GROUP, "models", &["list", "watch"]),
+            // Metadata of the pods that mount models: RBAC has no narrower right.
+            rule("", "pods", &["list", "watch"]),
+        ],
+    )
 }
 
 fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {

@@ -1,11 +1,12 @@
 //! Where the API server finds the webhook.
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ServiceReference, ValidatingAdmissionPolicy, WebhookClientConfig,
+    MutatingWebhookConfiguration, ServiceReference, ValidatingAdmissionPolicy, ValidatingWebhookConfiguration,
+    WebhookClientConfig,
 };
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use model_webhook::{PATH, gate_policy, operator_policy, registration};
+use model_webhook::{DELETION_PATH, PATH, gate_policy, operator_policy, registration};
 
 use crate::names::{CONTROLLER, NAMESPACE, WEBHOOK, namespaced, selector};
 
@@ -26,18 +27,23 @@ pub fn service() -> Service {
     }
 }
 
-/// Without `caBundle`: each installation has its own, which `config/kustomization.yaml` takes from the Secret.
 pub fn configuration() -> MutatingWebhookConfiguration {
+    registration::configuration(client_config(PATH), NAMESPACE)
+}
+
+pub fn deletion() -> ValidatingWebhookConfiguration {
+    registration::deletion_configuration(client_config(DELETION_PATH))
+}
+
+/// Without `caBundle`: each installation has its own, which `config/kustomization.yaml` takes from the Secret.
+fn client_config(path: &str) -> WebhookClientConfig {
     let service = ServiceReference {
         name: WEBHOOK.to_owned(),
         namespace: NAMESPACE.to_owned(),
-        path: Some(PATH.to_owned()),
+        path: Some(path.to_owned()),
         port: None,
     };
-    registration::configuration(
-        WebhookClientConfig { service: Some(service), ..WebhookClientConfig::default() },
-        NAMESPACE,
-    )
+    WebhookClientConfig { service: Some(service), ..WebhookClientConfig::default() }
 }
 
 /// The controller may take the gate off waiting pods, and nobody else.

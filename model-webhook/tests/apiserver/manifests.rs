@@ -27,6 +27,9 @@ async fn everything_applies_with_a_certificate_that_the_api_server_trusts() {
     let registration = &find("MutatingWebhookConfiguration", "model-webhook")["webhooks"][0];
     assert_eq!(bytes(&registration["clientConfig"]["caBundle"]), certificates.ca);
     assert_eq!(registration["failurePolicy"], "Fail");
+    let deletion = &find("ValidatingWebhookConfiguration", "model-webhook")["webhooks"][0];
+    assert_eq!(bytes(&deletion["clientConfig"]["caBundle"]), certificates.ca);
+    assert_eq!(deletion["failurePolicy"], "Ignore");
     let secret = find("Secret", "model-webhook-tls");
     assert_eq!(bytes(&secret["data"]["tls.crt"]), certificates.certificate);
     assert_eq!(bytes(&secret["data"]["tls.key"]), certificates.key);
