@@ -10,6 +10,7 @@ mod lifecycle;
 mod manifests;
 mod pods;
 mod policies;
+mod rights;
 mod rules;
 mod samples;
 mod webhook;

@@ -1,0 +1,79 @@
+//! What the two accounts may do with the rights of `config/rbac` and no others, as the API server's authorizer sees it.
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::Client;
+use kube::api::{Api, PostParams};
+
+use crate::cluster::{client, config, kubectl};
+
+const CONTROLLER: &str = "system:serviceaccount:model-system:model-controller";
+const WEBHOOK: &str = "system:serviceaccount:model-system:model-webhook";
+
+async fn may(client: &Client, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
+    let attributes = ResourceAttributes {
+        verb: Some(verb.to_owned()),
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        subresource,
+        namespace: Some(namespace.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+    let review = SelfSubjectAccessReview { spec, ..Default::default() };
+    let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await.unwrap();
+    answer.status.unwrap().allowed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_account_reads_secrets_or_becomes_more_than_it_is() {
+    for account in [CONTROLLER, WEBHOOK] {
+        let client = client(Some(account)).await;
+        assert!(may(&client, "list", "models.main-currents.news", "models", "team").await, "{account} has its rights");
+        for (verb, group, resource) in [
+            ("get", "", "secrets"),
+            ("list", "", "secrets"),
+            ("watch", "", "secrets"),
+            ("create", "", "pods"),
+            ("create", "", "pods/exec"),
+            ("create", "", "serviceaccounts/token"),
+            ("impersonate", "", "serviceaccounts"),
+            ("impersonate", "", "users"),
+            ("escalate", "rbac.authorization.k8s.io", "clusterroles"),
+            ("bind", "rbac.authorization.k8s.io", "clusterroles"),
+            ("create", "rbac.authorization.k8s.io", "clusterrolebindings"),
+            ("update", "models.main-currents.news", "models"),
+            ("delete", "models.main-currents.news", "models"),
+            ("delete", "", "persistentvolumeclaims"),
+            ("patch", "apps", "deployments"),
+            ("patch", "", "nodes"),
+            ("*", "*", "*"),
+        ] {
+            let (client, what) = (client.clone(), format!("{account} may {verb} {resource}"));
+            for namespace in ["team", "kube-system"] {
+                assert!(!may(&client, verb, group, resource, namespace).await, "{what} in {namespace}");
+            }
+        }
+    }
+    let webhook = client(Some(WEBHOOK)).await;
+    for verb in ["create", "update", "patch", "delete", "deletecollection"] {
+        for (group, resource) in
+            [("", "pods"), ("batch", "jobs"), ("", "events"), ("models.main-currents.news", "models/status")]
+        {
+            assert!(!may(&webhook, verb, group, resource, "team").await, "{verb} {resource}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_policies_are_accepted() {
+    let file = |name: &str| config("network").join(name).to_str().unwrap().to_owned();
+    let applied = kubectl(&["apply", "--dry-run=server", "-f", &file("operator.yaml")], "").await.unwrap();
+    for component in ["model-controller", "model-webhook"] {
+        assert!(applied.contains(&format!("networkpolicy.networking.k8s.io/{component} created")), "{applied}");
+    }
+    kubectl(&["apply", "--dry-run=server", "--namespace", "default", "-f", &file("downloads.yaml")], "").await.unwrap();
+}
