@@ -45,7 +45,7 @@ impl Target {
     pub fn take_down(&self) -> &'static str {
         match self.kubeconfig {
             Some(_) => "make demo-down",
-            None => "kubectl delete namespace demo model-hub; kubectl delete -k config",
+            None => "kubectl delete namespace demo model-hub; helm --namespace model-system uninstall model-operator",
         }
     }
 }

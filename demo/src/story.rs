@@ -27,12 +27,11 @@ pub async fn tell(workspace: &Path, place: Where) -> anyhow::Result<()> {
         Where::Current => cluster::current(&mut phases, &images).await?,
     };
     let cluster = target.connect().await?;
-    phases.start("install controller and webhook as pods");
-    let endpoint = format!("HF_ENDPOINT={}", e2e::hub::URL);
+    phases.start("install controller and webhook by Helm (the first time it is compiled: a minute)");
     // Pods of an earlier demo run older images of the same names. There may be none.
     let restart = ["--namespace", deploy::NAMESPACE, "rollout", "restart", "deployment"];
     let _first_time = cluster.run(&restart);
-    deploy::operator(&cluster, &workspace.join("config"), &[&endpoint])?;
+    deploy::operator(&cluster, workspace, &deploy::values(e2e::hub::URL))?;
     phases.end();
     phases.start("serve a small real model from a hub in the cluster");
     e2e::hub::deploy_image(&cluster, "model-hub:demo")?;

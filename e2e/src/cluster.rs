@@ -64,6 +64,16 @@ impl Cluster {
         Ok(run(&format!("run kubectl {}", arguments.join(" ")), self.kubectl().args(arguments))?)
     }
 
+    /// Runs Helm to its end and gives what it printed. The first time on a machine it is compiled.
+    ///
+    /// # Errors
+    /// When it fails, with its own words.
+    pub fn helm(&self, arguments: &[&str]) -> Result<String, Error> {
+        let mut command = Command::new(dev_cluster::helm()?);
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        Ok(run(&format!("run helm {}", arguments.join(" ")), &mut command)?)
+    }
+
     /// `kubectl apply --server-side=false` of YAML or JSON text in a namespace, as a user does it. A refusal is an
     /// answer, not an error.
     ///

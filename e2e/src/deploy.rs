@@ -1,43 +1,48 @@
-//! The operator inside a cluster, from the manifests in `config/`.
+//! The operator inside a cluster, from the chart in `charts/model-operator/`.
 
+use std::io::Write as _;
 use std::path::Path;
 
-use model_webhook::Certificates;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Cluster, Error};
 
 /// Namespace of controller and webhook.
 pub const NAMESPACE: &str = "model-system";
 
-/// The DNS name that the API server calls the webhook by.
-const WEBHOOK_HOST: &str = "model-webhook.model-system.svc";
+/// Name of the chart's release.
+pub const RELEASE: &str = "model-operator";
 
-/// Deploys the operator from a `config/` directory and waits until it is ready. Its images must be on the node.
-///
-/// `download_env` is the environment of every download container, `NAME=VALUE`. The directory itself stays as it is:
-/// certificates go into a copy, and `download_env` into a kustomization on top of it.
+/// The chart's values for images that lie on the node already, and for downloads from `hub`.
+#[must_use]
+pub fn values(hub: &str) -> Value {
+    json!({ "image": { "tag": "dev" }, "airGap": { "hubEndpoint": hub } })
+}
+
+/// Installs the operator by Helm, or upgrades it to these values, and waits until it is ready. Its images must be on the
+/// node.
 ///
 /// # Errors
-/// When a manifest is refused, or a Deployment does not become ready; the error then ends with the operator's log.
-pub fn operator(cluster: &Cluster, config: &Path, download_env: &[&str]) -> Result<(), Error> {
-    let folder = tempfile::tempdir().map_err(Error::file("create a directory in", &std::env::temp_dir()))?;
-    copy(config, &folder.path().join("config"))?;
-    let certificates = Certificates::generate(&[WEBHOOK_HOST.to_owned()]).map_err(Error::certificates)?;
-    certificates.write(&folder.path().join("config/webhook/certificates")).map_err(Error::certificates)?;
-    let kustomization = folder.path().join("kustomization.yaml");
+/// When Helm or the API server refuses, or a Deployment does not become ready; the error then ends with the operator's
+/// log.
+pub fn operator(cluster: &Cluster, workspace: &Path, values: &Value) -> Result<(), Error> {
+    // As docs/install.md says: Helm labels no namespace.
+    applied(cluster, &["apply", "-f", "-"], &namespace().to_string())?;
+    let chart = workspace.join("charts/model-operator");
+    let mut file = tempfile::NamedTempFile::new().map_err(Error::file("create a file in", &std::env::temp_dir()))?;
     // JSON is YAML.
-    std::fs::write(&kustomization, overlay(download_env).to_string()).map_err(Error::file("write", &kustomization))?;
-
-    let folder = folder.path().to_string_lossy().into_owned();
-    // The CRD first: the API server takes a moment until it knows `kind: Model`.
-    cluster.run(&["apply", "-f", &format!("{folder}/config/crd")])?;
-    cluster.run(&["wait", "--for=condition=Established", "crd/models.models.main-currents.news", "--timeout=60s"])?;
-    cluster.run(&["apply", "-k", &folder])?;
+    write!(file, "{values}").map_err(Error::file("write", file.path()))?;
+    let (chart, file) = (chart.to_string_lossy(), file.path().to_string_lossy());
+    cluster.helm(&["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--values", &file])?;
     for name in ["model-controller", "model-webhook"] {
         rolled_out(cluster, name)?;
     }
     Ok(())
+}
+
+fn namespace() -> Value {
+    let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE, "labels": labels } })
 }
 
 /// Changes variables of the controller (`NAME=VALUE`, or `NAME-` to remove one) and waits until it runs with them.
@@ -69,31 +74,6 @@ pub fn rolled_out(cluster: &Cluster, deployment: &str) -> Result<(), Error> {
         let what = format!("{name} did not become ready: {error}");
         Error::Unexpected { what, report: crate::report::namespace(cluster, NAMESPACE) }
     })
-}
-
-fn overlay(download_env: &[&str]) -> serde_json::Value {
-    let variable = json!({ "name": "MODEL_CONTROLLER_DOWNLOAD_ENV", "value": download_env.join("\n") });
-    let patch = json!([{ "op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": variable }]);
-    json!({
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": ["config"],
-        "sortOptions": { "order": "legacy" },
-        "patches": [{ "target": { "kind": "Deployment", "name": "model-controller" }, "patch": patch.to_string() }],
-    })
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(to).map_err(Error::file("create", to))?;
-    for entry in std::fs::read_dir(from).map_err(Error::file("read", from))?.flatten() {
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        if path.is_dir() {
-            copy(&path, &target)?;
-        } else {
-            std::fs::copy(&path, &target).map_err(Error::file("copy", &path))?;
-        }
-    }
-    Ok(())
 }
 
 /// Runs `kubectl ARGUMENTS` with a manifest on its standard input; a refusal is an error.

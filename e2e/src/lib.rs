@@ -3,7 +3,7 @@
 //! The tests are in `tests/`. This library is what they share with the demo: images, deployment, hub, and waiting.
 //!
 //! - [`images`]: every image, built without a registry.
-//! - [`deploy`]: the operator inside a cluster, from `config/`.
+//! - [`deploy`]: the operator inside a cluster, from its chart.
 //! - [`hub`]: the model hub as a pod.
 //! - [`cluster`]: a cluster as its user sees it.
 //! - [`wait`]: waiting by watching, with a deadline and a report.

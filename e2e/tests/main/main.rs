@@ -3,6 +3,7 @@
 //! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words.
 
 mod authority;
+mod chart;
 mod children;
 mod denials;
 mod failures;
@@ -117,6 +118,7 @@ fn alone() -> Vec<Scenario> {
         scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),
         scenario("webhook_without_rights", webhook_down::a_webhook_without_rights_does_not_become_ready),
+        scenario("chart", chart::the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again),
     ]
 }
 
@@ -175,7 +177,7 @@ fn deploy(node: &Node, content: &Path) -> Result<World, Error> {
     };
     let cluster = world.connect()?;
     world.hub.deploy(&cluster, "test-hub:dev")?;
-    deploy::operator(&cluster, &Path::new(WORKSPACE).join("config"), &[&format!("HF_ENDPOINT={}", e2e::hub::URL)])?;
+    deploy::operator(&cluster, Path::new(WORKSPACE), &deploy::values(e2e::hub::URL))?;
     Ok(world)
 }
 

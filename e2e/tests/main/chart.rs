@@ -1,0 +1,140 @@
+//! The chart, by the real Helm: what an administrator does to the operator, and what pods and Models see of it.
+
+use std::path::Path;
+
+use e2e::deploy::{self, NAMESPACE, RELEASE};
+use e2e::wait::Seen;
+use e2e::{Cluster, Error};
+use k8s_openapi::api::core::v1::Pod;
+use model_core::api::Model;
+use model_core::labels::GATE;
+use serde_json::{Value, json};
+use test_hub::{Fault, Rule};
+
+use crate::WORKSPACE;
+use crate::scene::{Scene, digest_script, digests, files, hugging_face, parse_digests, phase, pod};
+
+/// Slow enough that the download lasts until the operator is gone.
+const BYTES_PER_SECOND: u64 = 100_000;
+
+/// Nothing else may run beside it: the operator goes away.
+pub async fn the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again(scene: Scene) -> Result<(), Error> {
+    let life = life(&scene).await;
+    // What comes after needs the operator as it was.
+    install(&scene.cluster)?;
+    life
+}
+
+fn install(cluster: &Cluster) -> Result<(), Error> {
+    deploy::operator(cluster, Path::new(WORKSPACE), &deploy::values(e2e::hub::URL))
+}
+
+async fn life(scene: &Scene) -> Result<(), Error> {
+    let (tiny, late) = (files("chart"), files("late"));
+    scene.hub.repository(&scene.repository("tiny"), &tiny)?;
+    scene.hub.repository(&scene.repository("late"), &late)?;
+    let rate = Rule::new(Fault::Rate { bytes_per_second: BYTES_PER_SECOND });
+    scene.hub.add_fault(&scene.cluster, &rate.path(&format!("*{}*", scene.repository("late")))).await?;
+    scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
+    let content = scene.ready("tiny").await?.content.expect("content").id;
+    scene.apply(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600"))?;
+    scene.until("mounts", "run", running).await?;
+    scene.model("late", &hugging_face(&scene.repository("late")))?;
+    let certificate = certificate(scene)?;
+
+    let mut values = deploy::values(e2e::hub::URL);
+    values["webhook"] = json!({ "whenNotReady": "wait" });
+    replaces_the_webhook(scene, || deploy::operator(&scene.cluster, Path::new(WORKSPACE), &values))?;
+    assert_eq!(self::certificate(scene)?, certificate, "an upgrade makes no new certificate");
+    for name in ["waits", "let-go-by-hand"] {
+        scene.apply(&pod(name, &json!({ "inject": "late" }), &digest_script("/models/late")))?;
+        scene.until(name, "wait", gated).await?;
+    }
+
+    replaces_the_webhook(scene, || {
+        scene.cluster.helm(&["rollback", RELEASE, "--namespace", NAMESPACE])?;
+        deploy::rolled_out(&scene.cluster, "model-webhook")
+    })?;
+    assert_eq!(self::certificate(scene)?, certificate, "neither does a rollback");
+    let answer = scene.try_apply(&pod("denied", &json!({ "inject": "late" }), "true"))?;
+    assert!(!answer.ok && answer.text.contains("model not ready"), "{}", answer.text);
+
+    scene.cluster.helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait"])?;
+    without_the_operator(scene).await?;
+
+    install(&scene.cluster)?;
+    // The controller has looked at every Model again once the one that was still downloading is Ready.
+    scene.ready("late").await?;
+    let status = scene.ready("tiny").await?;
+    assert_eq!(status.content.expect("content").id, content);
+    assert_eq!(scene.digests("tiny").await?, digests(&tiny));
+    assert_eq!(parse_digests(&scene.log("waits").await?), digests(&late), "the pod that waited all the time");
+    Ok(())
+}
+
+/// Makes a change that replaces the webhook's pods, and waits until those before it have ended: they answer until then.
+fn replaces_the_webhook(scene: &Scene, change: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    let of_webhook = "-l=app.kubernetes.io/name=model-webhook";
+    let before = scene.cluster.run(&["-n", NAMESPACE, "get", "pods", of_webhook, "-o", "name"])?;
+    change()?;
+    let before: Vec<_> = before.lines().collect();
+    let gone = ["-n", NAMESPACE, "wait", "--for=delete", "--timeout=60s"];
+    scene.cluster.run(&[&gone[..], &before].concat()).map(drop)
+}
+
+/// Nothing blocks pods, what ran runs on, and no Model is lost.
+async fn without_the_operator(scene: &Scene) -> Result<(), Error> {
+    let kinds = "deployments,services,serviceaccounts,secrets,poddisruptionbudgets,roles,rolebindings,clusterroles,\
+                 clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations,\
+                 validatingadmissionpolicies,validatingadmissionpolicybindings";
+    let ours = format!("--selector=app.kubernetes.io/instance={RELEASE}");
+    let left = scene.cluster.run(&["get", kinds, "--all-namespaces", &ours, "-o", "name"])?;
+    assert_eq!(left, "", "left behind");
+
+    // Asked for or not, there is nobody to mount a model.
+    for (name, annotations) in [("plain", json!({})), ("asks", json!({ "inject": "tiny" }))] {
+        scene.apply(&pod(name, &annotations, "ls / | grep -c models || true"))?;
+        assert_eq!(scene.log(name).await?, "0\n", "{name}");
+    }
+    scene.until("mounts", "run on", running).await?;
+    scene.find("tiny", "stay", |_: &Model| Some(())).await?;
+    scene.until("waits", "go on waiting", gated).await?;
+
+    // As docs/install.md says, for a pod that is to start without its model.
+    let remove = json!([
+        { "op": "test", "path": "/spec/schedulingGates/0/name", "value": GATE },
+        { "op": "remove", "path": "/spec/schedulingGates/0" },
+    ]);
+    scene.kubectl(&["patch", "pod", "let-go-by-hand", "--type=json", "-p", &remove.to_string()])?;
+    let leaves = |pod: Option<&Pod>| if gates(pod).is_empty() { Seen::Done(()) } else { Seen::NotYet };
+    scene.until("let-go-by-hand", "lose its gate", leaves).await?;
+    scene.kubectl(&["delete", "pod", "let-go-by-hand"]).map(drop)
+}
+
+/// The webhook's certificate, and what the API server trusts.
+fn certificate(scene: &Scene) -> Result<Value, Error> {
+    let secret = ["-n", NAMESPACE, "get", "secret", "model-webhook-tls", "-o", "jsonpath={.data}"];
+    let trusted = r"-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
+    let trusted = scene.cluster.run(&["get", "mutatingwebhookconfiguration", "model-webhook", trusted])?;
+    let secret: Value = serde_json::from_str(&scene.cluster.run(&secret)?).expect("kubectl prints JSON");
+    assert!(!trusted.is_empty() && secret["ca.crt"] == trusted, "the API server trusts the certificate that is served");
+    Ok(secret)
+}
+
+fn running(pod: Option<&Pod>) -> Seen<()> {
+    match phase(pod) {
+        Some("Running") => Seen::Done(()),
+        Some("Failed" | "Succeeded") => Seen::Never("it ended".to_owned()),
+        _ => Seen::NotYet,
+    }
+}
+
+fn gated(pod: Option<&Pod>) -> Seen<()> {
+    if gates(pod) == [GATE] { Seen::Done(()) } else { Seen::NotYet }
+}
+
+fn gates(pod: Option<&Pod>) -> Vec<&str> {
+    let gates =
+        pod.and_then(|pod| pod.spec.as_ref()).into_iter().flat_map(|spec| spec.scheduling_gates.iter().flatten());
+    gates.map(|gate| gate.name.as_str()).collect()
+}
