@@ -1,4 +1,4 @@
-//! What Prometheus and Grafana are given.
+//! What Prometheus and Grafana are given. That the figures exist is shown in `tests/main/metrics.rs`.
 
 use serde_json::{Value, json};
 

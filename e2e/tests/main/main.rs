@@ -10,6 +10,7 @@ mod failures;
 mod gates;
 mod leader;
 mod memory;
+mod metrics;
 mod pods;
 mod progress;
 mod rbac;
@@ -104,6 +105,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("stale_job", updates::a_stale_job_is_replaced),
         scenario("other_changes", updates::other_changes_download_nothing),
         scenario("impossible_models", updates::impossible_models_are_refused),
+        scenario("metrics", metrics::alerts_and_dashboard_name_figures_that_are_exported),
         scenario("samples", samples::every_sample_is_accepted),
     ]
 }
