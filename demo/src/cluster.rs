@@ -67,7 +67,7 @@ pub fn node(phases: &mut Phases, images: &[Image]) -> anyhow::Result<Target> {
     let cluster = match Cluster::find(NAME) {
         Ok(running) => running,
         Err(dev_cluster::Error::NotRunning(_)) => {
-            Node::start(&NodeOptions { name: Some(NAME.to_owned()) })?.detach()?
+            Node::start(&NodeOptions { name: Some(NAME.to_owned()), ..NodeOptions::default() })?.detach()?
         }
         Err(error) => return Err(error.into()),
     };

@@ -9,19 +9,21 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// Controllers that the kubelet sets limits with, where the kernel has them.
 const CONTROLLERS: [&str; 4] = ["+cpu", "+cpuset", "+memory", "+pids"];
 
-/// The cgroup under which the kubelet keeps the pods of the node of that name, from the root of each hierarchy.
-/// One each: two kubelets in the same cgroup remove each other's pods.
-pub(crate) fn root(name: &str) -> String {
-    format!("/dev-cluster/{name}")
+/// The cgroup of the cluster of that name, below the root of each hierarchy.
+pub(crate) fn root(name: &str) -> PathBuf {
+    Path::new("dev-cluster").join(name)
 }
 
-/// Creates the node's cgroup in every hierarchy: the kubelet wants to find it.
-pub(crate) fn create(name: &str) -> Result<(), Error> {
+/// Creates a cgroup and those above it in every hierarchy: the kubelet wants to find the one that it keeps its pods in.
+pub(crate) fn create(cgroup: &str) -> Result<(), Error> {
     for hierarchy in hierarchies() {
-        let dir = hierarchy.join(&root(name)[1..]);
+        let dir = hierarchy.join(cgroup);
         fs::create_dir_all(&dir).map_err(Error::io(format!("create the cgroup {}", dir.display())))?;
+        let above = dir.ancestors().take_while(|parent| *parent != hierarchy).map(Path::to_owned);
+        let mut new: Vec<_> = above.collect();
+        new.reverse();
         if is_unified(&hierarchy) {
-            for parent in [hierarchy.clone(), hierarchy.join("dev-cluster")] {
+            for parent in std::iter::once(&hierarchy).chain(&new[..new.len() - 1]) {
                 for controller in CONTROLLERS {
                     // Refused where another manager has done it or the kernel lacks it: the kubelet says which it misses.
                     let _refused = fs::write(parent.join("cgroup.subtree_control"), controller);
@@ -29,7 +31,7 @@ pub(crate) fn create(name: &str) -> Result<(), Error> {
             }
         } else if hierarchy.ends_with("cpuset") {
             // A new v1 cpuset is empty and takes no process.
-            for dir in [hierarchy.join("dev-cluster"), dir] {
+            for dir in new {
                 for file in ["cpuset.cpus", "cpuset.mems"] {
                     let all = fs::read_to_string(hierarchy.join(file)).unwrap_or_default();
                     let path = dir.join(file);
@@ -45,7 +47,7 @@ pub(crate) fn create(name: &str) -> Result<(), Error> {
 pub(crate) fn remove(name: &str) -> bool {
     let mut gone = true;
     for hierarchy in hierarchies() {
-        let dir = hierarchy.join(&root(name)[1..]);
+        let dir = hierarchy.join(root(name));
         remove_tree(&dir);
         gone &= !dir.exists();
         // Refused while another node runs.

@@ -61,6 +61,9 @@ struct SizeArgs {
     /// etcd and the API server only: no root, no containers, seconds to start
     #[arg(long)]
     control_plane: bool,
+    /// A second kubelet, node NAME-2, for pods that tolerate the taint dev-cluster/worker
+    #[arg(long, conflicts_with = "control_plane")]
+    worker: bool,
 }
 
 /// Does what the command line asks and returns the exit code.
@@ -91,7 +94,7 @@ pub fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
                 println!("{}", dev_cluster::helm()?.display());
             }
         }
-        Command::Run { size, command } => return run(size.control_plane, &command),
+        Command::Run { size, command } => return run(size.control_plane, size.worker, &command),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -100,6 +103,6 @@ fn up(size: SizeArgs, name: String) -> Result<Cluster, dev_cluster::Error> {
     if size.control_plane {
         ControlPlane::start_named(Some(&name))?.detach()
     } else {
-        Node::start(&NodeOptions { name: Some(name) })?.detach()
+        Node::start(&NodeOptions { name: Some(name), worker: size.worker })?.detach()
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, cgroups, command, directories, directories::hex};
+use crate::{Error, cgroups, command, directories, directories::hex, node::RUNTIME_SOCKETS};
 
 /// How much of Kubernetes a cluster runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Cluster {
         text.trim().parse().map_err(|_| Error::NotRunning(self.name.clone()))
     }
 
-    /// Loads an image archive (OCI layout or `docker save`) into the node's container runtime.
+    /// Loads an image archive (OCI layout or `docker save`) into every container runtime of the cluster.
     ///
     /// # Errors
     /// When the cluster runs no containers, or the runtime refuses the archive.
@@ -109,10 +109,13 @@ impl Cluster {
             return Err(Error::NoContainers(self.name.clone()));
         }
         let ctr = fs::read_to_string(self.dir.join("ctr")).map_err(Error::io("read the cluster's path of ctr"))?;
-        let socket = self.dir.join("containerd.sock");
-        let (socket, archive) = (socket.to_string_lossy(), archive.to_string_lossy());
+        let archive = archive.to_string_lossy();
         let doing = format!("load the image {archive}");
-        command::run(&doing, &ctr, &["-a", &socket, "-n", "k8s.io", "images", "import", &archive]).map(drop)
+        for socket in RUNTIME_SOCKETS.map(|socket| self.dir.join(socket)).iter().filter(|socket| socket.exists()) {
+            let socket = socket.to_string_lossy();
+            command::run(&doing, &ctr, &["-a", &socket, "-n", "k8s.io", "images", "import", &archive])?;
+        }
+        Ok(())
     }
 
     /// Ends the cluster and removes all that it left.

@@ -2,6 +2,7 @@
 
 mod config;
 mod images;
+mod kubelet;
 mod network;
 mod packages;
 
@@ -15,6 +16,8 @@ use std::{
 };
 
 pub use images::BUSYBOX_IMAGE;
+use kubelet::Kubelet;
+pub(crate) use kubelet::RUNTIME_SOCKETS;
 use network::Cable;
 
 use crate::{
@@ -34,7 +37,14 @@ const ETCD_PORTS: (u16, u16) = (2379, 2380);
 pub struct NodeOptions {
     /// The cluster's and the node's name: up to 32 lower-case letters, digits and hyphens. `None` takes a free one.
     pub name: Option<String>,
+    /// A second kubelet in the same cluster, `NAME-2`, with a container runtime, directories and cgroups of its own. It
+    /// shares the first one's network, so pods of both reach each other. Only pods that tolerate the taint
+    /// [`WORKER_TAINT`] are put there. Costs some ten seconds and 200 MiB of memory.
+    pub worker: bool,
 }
+
+/// Key of the taint, `NoSchedule`, of the [second kubelet's node](NodeOptions::worker).
+pub const WORKER_TAINT: &str = "dev-cluster/worker";
 
 /// A node with everything, in PID, mount and network namespaces of its own. Ends when dropped or when its process dies.
 #[derive(Debug)]
@@ -59,7 +69,10 @@ impl Node {
         let binaries = Binaries::node()?;
         let archives = images::ensure(&binaries)?;
         let (cluster, lock) = Cluster::create(options.name.as_deref(), Size::Node)?;
-        cgroups::create(cluster.name())?;
+        let kubelets: &[Kubelet] = if options.worker { &[Kubelet::First, Kubelet::Second] } else { &[Kubelet::First] };
+        for kubelet in kubelets {
+            cgroups::create(&kubelet.cgroup(&cluster))?;
+        }
         let mut supervisor = Supervisor::spawn(cluster, &lock, &binaries)?;
         drop(lock);
         let pid_namespace = format!("/proc/{}/ns/pid_for_children", supervisor.pid());
@@ -67,19 +80,23 @@ impl Node {
         supervisor.cluster().write("pid-namespace", &pid_namespace.to_string_lossy())?;
         hide_host_directories(supervisor.pid(), &[supervisor.cluster().dir(), binaries.dir()])?;
         let cable = Cable::plug(supervisor.cluster(), supervisor.pid())?;
-        configure(supervisor.cluster(), &binaries, cable)?;
+        configure(supervisor.cluster(), &binaries, cable, kubelets)?;
 
         start_etcd(&mut supervisor, &binaries, ETCD_PORTS.0, ETCD_PORTS.1)?;
         start_node_apiserver(&mut supervisor, &binaries, cable)?;
-        start_containerd(&mut supervisor, &binaries)?;
+        for kubelet in kubelets {
+            kubelet.start_runtime(&mut supervisor, &binaries)?;
+        }
         for archive in &archives {
             supervisor.cluster().load_image(archive)?;
         }
         wait_for_apiserver(&mut supervisor, &binaries)?;
         start_controllers(&mut supervisor, &binaries)?;
-        start_kubelet(&mut supervisor, &binaries, cable)?;
+        for kubelet in kubelets {
+            kubelet.start(&mut supervisor, &binaries, cable)?;
+        }
         apply_addons(supervisor.cluster(), &binaries)?;
-        wait_for_node(&mut supervisor, &binaries)?;
+        wait_for_node(&mut supervisor, &binaries, kubelets)?;
         let kubeconfig = supervisor.cluster().kubeconfig();
         Ok(Self { supervisor, binaries, kubeconfig, host_ip: cable.host })
     }
@@ -151,18 +168,21 @@ fn hide_host_directories(supervisor: u32, keep: &[&Path]) -> Result<(), Error> {
 }
 
 /// Writes every certificate and configuration file.
-fn configure(cluster: &Cluster, binaries: &Binaries, cable: Cable) -> Result<(), Error> {
+fn configure(cluster: &Cluster, binaries: &Binaries, cable: Cable, kubelets: &[Kubelet]) -> Result<(), Error> {
     let authority = Authority::new(cluster)?;
     let server = format!("https://{}:{APISERVER_PORT}", cable.node);
     certificates(&authority, cable.node, APISERVER_PORT)?;
     authority.client("kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters"))?;
-    let node = format!("system:node:{}", cluster.name());
-    authority.kubeconfig("kubelet", &node, Some("system:nodes"), &server)?;
     for component in ["kube-controller-manager", "kube-scheduler", "kube-proxy"] {
         authority.kubeconfig(component, &format!("system:{component}"), None, &server)?;
     }
-    config::containerd(cluster)?;
-    config::kubelet(cluster)?;
+    config::pod_network(cluster)?;
+    for kubelet in kubelets {
+        let user = format!("system:node:{}", kubelet.node_name(cluster));
+        authority.kubeconfig(&kubelet.own("kubelet"), &user, Some("system:nodes"), &server)?;
+        config::containerd(cluster, *kubelet)?;
+        config::kubelet(cluster, *kubelet)?;
+    }
     config::kube_proxy(cluster)?;
     cluster.write("host-ip", &cable.host.to_string())?;
     cluster.write("ctr", &binaries.path("ctr").to_string_lossy()).map(drop)
@@ -177,17 +197,6 @@ fn start_node_apiserver(supervisor: &mut Supervisor, binaries: &Binaries, cable:
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
     ];
     start_apiserver(supervisor, binaries, cable.node, APISERVER_PORT, ETCD_PORTS.0, &args)
-}
-
-fn start_containerd(supervisor: &mut Supervisor, binaries: &Binaries) -> Result<(), Error> {
-    let dir = supervisor.cluster().dir().to_owned();
-    let config = dir.join("containerd.toml").display().to_string();
-    supervisor.start("containerd", &binaries.path("containerd"), &["--config".to_owned(), config])?;
-    let socket = dir.join("containerd.sock").display().to_string();
-    let ctr = binaries.path("ctr").display().to_string();
-    supervisor.wait("containerd", "an answer on its socket", Duration::from_secs(30), || {
-        run("ask containerd for its version", &ctr, &["-a", &socket, "version"]).is_ok()
-    })
 }
 
 fn start_controllers(supervisor: &mut Supervisor, binaries: &Binaries) -> Result<(), Error> {
@@ -212,21 +221,6 @@ fn start_controllers(supervisor: &mut Supervisor, binaries: &Binaries) -> Result
     supervisor.start("kube-proxy", &binaries.path("kube-proxy"), &[config])
 }
 
-fn start_kubelet(supervisor: &mut Supervisor, binaries: &Binaries, cable: Cable) -> Result<(), Error> {
-    let cluster = supervisor.cluster();
-    let dir = cluster.dir().display();
-    let args = [
-        format!("--kubeconfig={dir}/kubelet.kubeconfig"),
-        format!("--config={dir}/kubelet.json"),
-        format!("--root-dir={dir}/kubelet"),
-        format!("--cert-dir={dir}/kubelet-pki"),
-        format!("--hostname-override={}", cluster.name()),
-        // Not a loopback address: the kubelet refuses those.
-        format!("--node-ip={}", cable.node),
-    ];
-    supervisor.start("kubelet", &binaries.path("kubelet"), &args)
-}
-
 fn apply_addons(cluster: &Cluster, binaries: &Binaries) -> Result<(), Error> {
     let volumes = cluster.dir().join("volumes");
     fs::create_dir_all(&volumes).map_err(Error::io("create the directory of volumes"))?;
@@ -248,16 +242,22 @@ fn apply_addons(cluster: &Cluster, binaries: &Binaries) -> Result<(), Error> {
 }
 
 /// Waits for the node, cluster DNS, and the account that pods run as.
-fn wait_for_node(supervisor: &mut Supervisor, binaries: &Binaries) -> Result<(), Error> {
+fn wait_for_node(supervisor: &mut Supervisor, binaries: &Binaries, kubelets: &[Kubelet]) -> Result<(), Error> {
     let cluster = supervisor.cluster().clone();
-    let node = format!("node/{}", cluster.name());
-    for (waiting_for, target, condition) in [
-        ("the node to be Ready", ["default", node.as_str()], "condition=Ready"),
-        ("pods' service account", ["default", "serviceaccount/default"], "create"),
-        ("cluster DNS", ["kube-system", "deployment/coredns"], "condition=Available"),
-        ("storage", ["local-path-storage", "deployment/local-path-provisioner"], "condition=Available"),
-    ] {
-        supervisor.wait("kubelet", waiting_for, Duration::from_secs(120), || {
+    let nodes: Vec<_> = kubelets
+        .iter()
+        .map(|kubelet| (kubelet.own("kubelet"), format!("node/{}", kubelet.node_name(&cluster))))
+        .collect();
+    let nodes = nodes.iter().map(|(kubelet, node)| {
+        (kubelet.as_str(), "the node to be Ready", ["default", node.as_str()], "condition=Ready")
+    });
+    let parts = [
+        ("kubelet", "pods' service account", ["default", "serviceaccount/default"], "create"),
+        ("kubelet", "cluster DNS", ["kube-system", "deployment/coredns"], "condition=Available"),
+        ("kubelet", "storage", ["local-path-storage", "deployment/local-path-provisioner"], "condition=Available"),
+    ];
+    for (component, waiting_for, target, condition) in nodes.chain(parts) {
+        supervisor.wait(component, waiting_for, Duration::from_secs(120), || {
             let mut wait = kubectl(binaries, &cluster);
             wait.args(["wait", "-n", target[0], target[1], "--timeout=1s", &format!("--for={condition}")]);
             output(waiting_for, &mut wait).is_ok()

@@ -15,13 +15,13 @@ use tokio::{
 };
 
 /// Runs the command on a new cluster, ends the cluster and returns the command's exit code.
-pub fn run(control_plane: bool, command: &[String]) -> anyhow::Result<ExitCode> {
+pub fn run(control_plane: bool, worker: bool, command: &[String]) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = if control_plane {
         let cluster = ControlPlane::start()?;
         runtime.block_on(execute(command, cluster.cluster(), cluster.binaries()))?
     } else {
-        let node = Node::start(&NodeOptions::default())?;
+        let node = Node::start(&NodeOptions { name: None, worker })?;
         runtime.block_on(execute(command, node.cluster(), node.binaries()))?
     };
     // As shells do: a signal's number above 128.

@@ -2,28 +2,29 @@
 
 use serde_json::json;
 
-use super::{network::POD_RANGE, packages};
-use crate::{Cluster, Error, cgroups};
+use super::{WORKER_TAINT, kubelet::Kubelet, network::POD_RANGE, packages};
+use crate::{Cluster, Error};
 
 /// The sandbox of each pod.
 pub(crate) const PAUSE_IMAGE: &str = "dev-cluster.local/pause:1";
 
-/// Writes `containerd.toml` and the CNI configuration.
-pub(crate) fn containerd(cluster: &Cluster) -> Result<(), Error> {
+/// Writes the configuration of a kubelet's container runtime.
+pub(crate) fn containerd(cluster: &Cluster, kubelet: Kubelet) -> Result<(), Error> {
+    let name = kubelet.own("containerd");
     let dir = cluster.dir().display();
     let cni = packages::CNI_PLUGINS;
     let runc = packages::find("runc").unwrap_or_default();
     let runc = runc.display();
     let toml = format!(
         r#"version = 3
-root = "{dir}/containerd"
+root = "{dir}/{name}"
 # In the node's own /run: shims make sockets below it whose long names must fit in 108 bytes.
-state = "/run/containerd"
+state = "/run/{name}"
 # The first would create /opt/containerd; nobody uses the second.
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 
 [grpc]
-address = "{dir}/containerd.sock"
+address = "{dir}/{name}.sock"
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{PAUSE_IMAGE}"
@@ -44,7 +45,12 @@ BinaryName = "{runc}"
 SystemdCgroup = false
 "#
     );
-    cluster.write("containerd.toml", &toml)?;
+    cluster.write(&format!("{name}.toml"), &toml).map(drop)
+}
+
+/// Writes the CNI configuration. All kubelets of a cluster share it, so that no address is given twice.
+pub(crate) fn pod_network(cluster: &Cluster) -> Result<(), Error> {
+    let dir = cluster.dir().display();
     // Point to point and not bridged: between two pods on one bridge the answers from a Service would bypass the
     // address translation unless the br_netfilter module is loaded.
     let network = json!({
@@ -64,9 +70,13 @@ SystemdCgroup = false
     cluster.write("cni/10-dev-cluster.conflist", &network.to_string()).map(drop)
 }
 
-/// Writes `kubelet.json` and the `resolv.conf` of pods that do not use cluster DNS.
-pub(crate) fn kubelet(cluster: &Cluster) -> Result<(), Error> {
+/// Writes a kubelet's configuration and the `resolv.conf` of pods that do not use cluster DNS.
+pub(crate) fn kubelet(cluster: &Cluster, kubelet: Kubelet) -> Result<(), Error> {
     let dir = cluster.dir().display();
+    let taints = match kubelet {
+        Kubelet::First => json!([]),
+        Kubelet::Second => json!([{"key": WORKER_TAINT, "value": "true", "effect": "NoSchedule"}]),
+    };
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -78,9 +88,13 @@ pub(crate) fn kubelet(cluster: &Cluster) -> Result<(), Error> {
         "authorization": {"mode": "Webhook"},
         "clusterDNS": ["10.96.0.10"],
         "clusterDomain": "cluster.local",
-        "containerRuntimeEndpoint": format!("unix://{dir}/containerd.sock"),
+        "containerRuntimeEndpoint": format!("unix://{dir}/{}.sock", kubelet.own("containerd")),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": cgroups::root(cluster.name()),
+        "cgroupRoot": format!("/{}", kubelet.cgroup(cluster)),
+        "port": kubelet.port(),
+        // The supervisor sees a kubelet that ends.
+        "healthzPort": 0,
+        "registerWithTaints": taints,
         "failCgroupV1": false,
         "failSwapOn": false,
         // kube-proxy's nftables mode needs none of them, and this machine may have no iptables.
@@ -93,7 +107,7 @@ pub(crate) fn kubelet(cluster: &Cluster) -> Result<(), Error> {
         },
         // Loaded images cannot be pulled again.
         "imageGCHighThresholdPercent": 100,
-        "podLogsDir": format!("{dir}/pod-logs"),
+        "podLogsDir": format!("{dir}/{}", kubelet.own("pod-logs")),
         "resolvConf": format!("{dir}/resolv.conf"),
         "volumePluginDir": format!("{dir}/volume-plugins"),
         // Pods of a test come and go fast.
@@ -103,7 +117,7 @@ pub(crate) fn kubelet(cluster: &Cluster) -> Result<(), Error> {
         "kubeAPIBurst": 200,
     });
     cluster.write("resolv.conf", "# No names but the cluster's.\n")?;
-    cluster.write("kubelet.json", &config.to_string()).map(drop)
+    cluster.write(&format!("{}.json", kubelet.own("kubelet")), &config.to_string()).map(drop)
 }
 
 /// Writes `kube-proxy.json`.

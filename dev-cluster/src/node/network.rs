@@ -17,6 +17,8 @@ pub(crate) struct Cable {
     pub host: Ipv4Addr,
     /// The node, as this machine sees it.
     pub node: Ipv4Addr,
+    /// A second kubelet's node. Known inside the namespace only.
+    pub worker: Ipv4Addr,
 }
 
 impl Cable {
@@ -44,13 +46,18 @@ impl Cable {
         let index = fs::read_to_string(&index).map_err(Error::io(format!("read {index}")))?;
         cluster.write("cable", &format!("{interface} {index}"))?;
         let [high, low] = (block * 4).to_be_bytes();
-        let cable = Self { host: Ipv4Addr::new(198, 18, high, low + 1), node: Ipv4Addr::new(198, 18, high, low + 2) };
-        let (host, node) = (cable.host, cable.node);
+        let cable = Self {
+            host: Ipv4Addr::new(198, 18, high, low + 1),
+            node: Ipv4Addr::new(198, 18, high, low + 2),
+            worker: Ipv4Addr::new(198, 19, high, low + 2),
+        };
+        let Self { host, node, worker } = cable;
         let here = format!("ip address add {host}/30 dev {interface} && ip link set {interface} up");
         run("set up this machine's end of the cable", "sh", &["-c", &here])?;
         // Pods' addresses mean nothing to this machine, so they leave under the node's.
         let there = format!(
             "ip link set lo up && ip address add {node}/30 dev eth0 && ip link set eth0 up &&
+            ip address add {worker}/32 dev eth0 &&
             ip route add default via {host} && echo 1 >/proc/sys/net/ipv4/ip_forward &&
             nft 'table ip dev-cluster {{
                 chain out {{
