@@ -4,7 +4,6 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use model_core::api::Model;
 use model_core::labels;
-use model_core::names::claim_name;
 
 use crate::figures::bytes;
 use crate::table::table;
@@ -21,7 +20,7 @@ pub fn usage(models: &[Model], claims: &[PersistentVolumeClaim], pods: &[Pod]) -
 
 fn row(model: &Model, claims: &[PersistentVolumeClaim], pods: &[Pod]) -> Vec<String> {
     let (namespace, name) = (model.namespace(), model.name_any());
-    let claim = claim_name(&name);
+    let claim = model.spec.storage.claim_name(&name);
     let found = claims.iter().find(|other| other.name_any() == claim && other.namespace() == namespace);
     let holds = model.status.as_ref().and_then(|status| status.content.as_ref()).and_then(|content| content.bytes);
     let users = pods.iter().filter(|pod| pod.namespace() == namespace && mounts(pod, &claim)).map(shown);

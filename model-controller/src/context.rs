@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub client: Client,
     pub settings: DownloadSettings,
     pub claims: Store<PersistentVolumeClaim>,
+    /// Claims that the operator did not make.
+    pub shared_claims: Store<PersistentVolumeClaim>,
     pub jobs: Store<Job>,
     pub pods: Store<Pod>,
     pub progress: ProgressLines,

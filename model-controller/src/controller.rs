@@ -33,6 +33,7 @@ use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
+use crate::shared_claims::{models_on, watch_shared_claims};
 use crate::writers::{Writers, watch_writers};
 
 /// Passes that run at once.
@@ -138,6 +139,7 @@ impl Controller {
         let Self { client, settings, election: _, limits, readiness, metrics } = self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
+        let (shared_claims, shared_claim_changes) = watch_shared_claims(&client);
         let (jobs, job_changes) = children::<Job>(&client);
         let (pods, pod_changes) = children::<Pod>(&client);
         let (for_gates, of_models) = unbounded();
@@ -175,6 +177,7 @@ impl Controller {
             client,
             settings,
             claims,
+            shared_claims,
             jobs,
             pods,
             progress,
@@ -184,9 +187,11 @@ impl Controller {
             leadership: leadership.clone(),
             metrics,
         });
+        let named_by = models.clone();
         kube::runtime::Controller::for_stream(model_changes, models)
             .with_config(Config::default().concurrency(CONCURRENCY))
             .watches_stream(claim_changes, |claim| model_of(&claim))
+            .watches_stream(shared_claim_changes, move |claim| models_on(&named_by, &claim))
             .watches_stream(job_changes, |job| model_of(&job))
             .watches_stream(pod_changes, |pod| model_of(&pod))
             .reconcile_on(own_news)

@@ -33,6 +33,7 @@ mod observe;
 mod options;
 mod progress;
 mod reconcile;
+mod shared_claims;
 mod writers;
 
 pub use controller::{Controller, Readiness, controller};

@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_core::labels;
-use model_core::names::{claim_name, job_name};
+use model_core::names::job_name;
 use model_core::observed::{Observed, claim_state, job_state, newest_pod};
 use model_core::persisted::Persisted;
 
@@ -32,7 +32,7 @@ pub(crate) struct Children {
 impl Children {
     /// What the watch caches hold. It may lag behind.
     pub(crate) fn cached(context: &Context, model: &Persisted) -> Self {
-        let claim = ObjectRef::new(&claim_name(model.name)).within(model.namespace);
+        let claim = ObjectRef::new(&model.claim_name()).within(model.namespace);
         let job = ObjectRef::new(&job_name(model.name)).within(model.namespace);
         let job = context.jobs.get(&job).map(|job| (*job).clone());
         let pods = context.pods.state_filter(|pod| {
@@ -40,7 +40,9 @@ impl Children {
                 && pod.labels().get(labels::MODEL).is_some_and(|name| name == model.name)
         });
         let pod = job.as_ref().and_then(|job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned());
-        Self { claim: context.claims.get(&claim).map(|claim| (*claim).clone()), job, pod, class_exists: None }
+        let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
+        let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
+        Self { claim, job, pod, class_exists: None }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
@@ -48,7 +50,7 @@ impl Children {
     pub(crate) async fn live(client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
         let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
-        let (claim_name, job_name) = (claim_name(model.name), job_name(model.name));
+        let (claim_name, job_name) = (model.claim_name(), job_name(model.name));
         let job = jobs.get_opt(&job_name).await.map_err(|error| Error::api("read the Job", error))?;
         let claim = claims.get_opt(&claim_name).await.map_err(|error| Error::api("read the claim", error))?;
         let pod = match &job {

@@ -1,5 +1,9 @@
 //! Names of everything that belongs to a Model. Pure functions of the Model's name.
 
+use sha2::{Digest, Sha256};
+
+use crate::labels::GROUP;
+
 /// Longest name of a Model, so that [`job_name`] and the names that Kubernetes derives from it fit in 63 characters.
 pub const MAX_MODEL_NAME: usize = 48;
 
@@ -45,6 +49,32 @@ pub fn revision_path(content_id: &str) -> String {
     format!("revisions/{content_id}")
 }
 
+/// The directory of a Model on a claim that it shares with others, relative to the claim's root.
+///
+/// The group's name keeps it apart from whatever else lies there. The namespace does so for volumes that are exported to
+/// claims of several namespaces.
+#[must_use]
+pub fn shared_directory(namespace: &str, model: &str) -> String {
+    format!("{GROUP}/{namespace}/{model}")
+}
+
+/// The Model that a path on a shared claim belongs to, and what follows its directory. `None`: it is not of this namespace,
+/// or no path of ours.
+#[must_use]
+pub fn split_shared_path<'a>(namespace: &str, path: &'a str) -> Option<(&'a str, &'a str)> {
+    let below = path.strip_prefix(GROUP)?.strip_prefix('/')?.strip_prefix(namespace)?.strip_prefix('/')?;
+    let (model, rest) = below.split_once('/').unwrap_or((below, ""));
+    is_model_name(model).then_some((model, rest))
+}
+
+/// The volume that pods mount a shared claim by: one for all Models on it, because the kubelet does not mount one claim
+/// by two volumes of a pod. It differs from the [`claim_name`] of every Model.
+#[must_use]
+pub fn shared_volume_name(claim: &str) -> String {
+    let digest = Sha256::digest(claim);
+    digest.iter().take(8).fold("models-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +100,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_shared_claim_has_a_directory_for_each_model() {
+        let path = format!("{}/revisions/0a", shared_directory("team-a", "llama"));
+        assert_eq!(path, "models.main-currents.news/team-a/llama/revisions/0a");
+        assert_eq!(split_shared_path("team-a", &path), Some(("llama", "revisions/0a")));
+        assert_eq!(split_shared_path("team-a", &shared_directory("team-a", "llama")), Some(("llama", "")));
+        assert_eq!(split_shared_path("team", &path), None);
+        assert_eq!(split_shared_path("team-a", "revisions/0a"), None);
+        assert_eq!(split_shared_path("team-a", "models.main-currents.news/team-a/.."), None);
+        assert_eq!(shared_volume_name("weights").len(), 23);
+    }
+
     proptest! {
+        #[test]
+        fn directories_and_volumes_of_shared_claims_are_distinct(
+            a in "[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", b in "[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?",
+            c in "[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", d in "[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?",
+        ) {
+            prop_assert_eq!((&a, &b) == (&c, &d), shared_directory(&a, &b) == shared_directory(&c, &d));
+            prop_assert_eq!(a == b, shared_volume_name(&a) == shared_volume_name(&b));
+            prop_assert_ne!(shared_volume_name(&a), claim_name(&b));
+        }
+
         #[test]
         fn derived_names_are_dns_labels_and_distinct(a in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?", b in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?") {
             prop_assert!(is_model_name(&a));

@@ -6,7 +6,7 @@ use kube::Resource;
 use crate::api::{Model, ModelSpec, ModelStatus};
 use crate::content::content_id;
 use crate::labels;
-use crate::names::{is_model_name, revision_path};
+use crate::names::is_model_name;
 
 /// A Model as read back from the API server, so that every name a child needs is known to exist.
 #[derive(Clone, Debug)]
@@ -80,13 +80,27 @@ impl Persisted<'_> {
         }
     }
 
-    /// Where this content lies on the claim, relative to its root. Stock images write to the root itself: empty.
+    /// Where this content lies on the claim, relative to its root. Stock images write to the root of a claim that is the
+    /// Model's own: empty.
     #[must_use]
     pub fn content_path(&self, downloader: &Downloader) -> String {
-        match downloader {
-            Downloader::Stock => String::new(),
-            Downloader::Loader { .. } => revision_path(&self.content_id),
-        }
+        let revision = match downloader {
+            Downloader::Stock => None,
+            Downloader::Loader { .. } => Some(self.content_id.as_str()),
+        };
+        self.spec.storage.content_path(self.namespace, self.name, revision)
+    }
+
+    /// The claim that holds the files.
+    #[must_use]
+    pub fn claim_name(&self) -> String {
+        self.spec.storage.claim_name(self.name)
+    }
+
+    /// Whether somebody else made that claim: it is never created, changed or deleted.
+    #[must_use]
+    pub const fn shares_claim(&self) -> bool {
+        self.spec.storage.existing_claim.is_some()
     }
 }
 

@@ -59,6 +59,8 @@ reasons! {
     ClaimPending => "check that the storage class exists and can provision: kubectl describe pvc",
     /// The claim that held the content is gone or being deleted.
     ClaimLost => "the download starts over by itself once the old claim is gone",
+    /// The claim that the spec names does not exist.
+    ClaimNotFound => "create the claim, or delete the Model and create it again with the right spec.storage.existingClaim",
     /// A claim of our name belongs to somebody else.
     ClaimConflict => "rename or remove that claim, or give the Model another name",
     /// The Job went away before it ended.

@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::api::{DownloadStatus, ModelStatus, Phase};
 use crate::decide::Decision;
 use crate::freshness::freshness;
-use crate::names::claim_name;
 use crate::observed::{ClaimState, Observed};
 use crate::reason::Reason;
 
@@ -58,7 +57,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
     });
     ModelStatus {
         phase: Some(decision.phase),
-        pvc_name: Some(claim_name(seen.model.name)),
+        pvc_name: Some(seen.model.claim_name()),
         progress: Some(progress(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
         conditions: [
             condition(READY, truth(decision.phase == Phase::Ready), published),
@@ -97,6 +96,9 @@ fn storage(claim: &ClaimState) -> (bool, Reason, &str) {
         ClaimState::Ours { trouble: Some(trouble), .. } => (false, trouble.reason, &trouble.message),
         ClaimState::Ours { .. } => (false, Reason::ClaimPending, "waiting for a volume"),
         ClaimState::Absent => (false, Reason::ClaimPending, "the claim is not there yet"),
+        ClaimState::Missing => {
+            (false, Reason::ClaimNotFound, "the claim that spec.storage.existingClaim names is not there")
+        }
         ClaimState::Terminating => (false, Reason::ClaimLost, "the claim is being deleted"),
         ClaimState::Lost => (false, Reason::ClaimLost, "the claim lost its volume"),
         ClaimState::Foreign { .. } => (false, Reason::ClaimConflict, "a claim of this name belongs to somebody else"),

@@ -1,7 +1,5 @@
 //! The claim that holds a model's files.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model_core::names::claim_name;
@@ -12,11 +10,12 @@ use crate::metadata::child_metadata;
 /// Builds the claim that holds the model's files.
 ///
 /// Without `spec.storage.storageClass` the field is left out, so that the cluster's default class serves it. Applied
-/// again with a larger size, it asks for the volume to grow; every other field of a claim cannot change.
+/// again with a larger size, it asks for the volume to grow; every other field of a claim cannot change. A Model with
+/// `spec.storage.existingClaim` has no use for it: that claim is there already.
 #[must_use]
 pub fn claim(model: &Persisted) -> PersistentVolumeClaim {
     let storage = &model.spec.storage;
-    let size = BTreeMap::from([("storage".to_owned(), Quantity(storage.size.clone()))]);
+    let size = storage.size.iter().map(|size| ("storage".to_owned(), Quantity(size.clone()))).collect();
     let spec = PersistentVolumeClaimSpec {
         access_modes: Some(storage.access_modes.iter().map(|mode| mode.as_str().to_owned()).collect()),
         resources: Some(VolumeResourceRequirements { requests: Some(size), limits: None }),

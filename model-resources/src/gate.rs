@@ -9,7 +9,7 @@ use json_patch::{Patch, PatchOperation, RemoveOperation, TestOperation};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use model_core::api::{Content, Model, Phase};
 use model_core::labels::{GATE, GATED, WAITS_FOR};
-use model_core::names::{claim_name, is_model_name, revision_path};
+use model_core::names::{claim_name, is_model_name, revision_path, shared_volume_name, split_shared_path};
 use model_core::persisted::wanted_content_id;
 use model_core::status::READY;
 
@@ -62,8 +62,8 @@ pub fn awaited(pod: &Pod) -> Vec<Awaited> {
         Some(id.to_owned())
     };
     let mut found = Vec::new();
-    for model in models(spec) {
-        let paths = sub_paths(spec, &claim_name(model));
+    for (model, volume) in own_claims(spec) {
+        let paths = sub_paths(spec, volume);
         let revisions = paths.iter().filter(|path| revision_of(path).is_some());
         let mut all: Vec<_> = revisions
             .map(|path| Awaited {
@@ -78,16 +78,34 @@ pub fn awaited(pod: &Pod) -> Vec<Awaited> {
         }
         found.extend(all);
     }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    for path in shared_claims(spec).flat_map(|volume| sub_paths(spec, volume)) {
+        let Some((model, rest)) = split_shared_path(namespace, path) else { continue };
+        let id = if rest.is_empty() { recorded(model) } else { revision_of(rest).map(str::to_owned) };
+        found.push(Awaited { model: model.to_owned(), path: path.to_owned(), id });
+    }
     found
 }
 
-/// Names of the Models whose claims are volumes of the pod under the names that injection gives them.
-fn models(spec: &PodSpec) -> impl Iterator<Item = &str> {
+/// Names of the Models whose own claims are volumes of the pod under the names that injection gives them, and those names.
+fn own_claims(spec: &PodSpec) -> impl Iterator<Item = (&str, &str)> {
     let prefix = claim_name("");
-    spec.volumes.iter().flatten().filter_map(move |volume| {
-        let claim = &volume.persistent_volume_claim.as_ref()?.claim_name;
-        (*claim == volume.name).then_some(())?;
-        claim.strip_prefix(&prefix).filter(|name| is_model_name(name))
+    claims(spec).filter_map(move |(volume, claim)| {
+        (claim == volume).then_some(())?;
+        claim.strip_prefix(&prefix).filter(|name| is_model_name(name)).map(|name| (name, volume))
+    })
+}
+
+/// Volumes of the pod that are claims which Models share, under the names that injection gives them.
+fn shared_claims(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    claims(spec).filter(|(volume, claim)| *volume == shared_volume_name(claim)).map(|(volume, _)| volume)
+}
+
+/// Volume and claim of each volume that is a claim.
+fn claims(spec: &PodSpec) -> impl Iterator<Item = (&str, &str)> {
+    spec.volumes.iter().flatten().filter_map(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref()?;
+        Some((volume.name.as_str(), claim.claim_name.as_str()))
     })
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use model_core::api::Model;
-use model_core::names::{claim_name, job_name};
+use model_core::names::job_name;
 use model_core::observed::newest_pod;
 
 use crate::cluster::{Cluster, object_name};
@@ -120,16 +120,17 @@ async fn look(cluster: &Cluster, model: Model) -> Result<ModelView, kube::Error>
     let mut unseen = Unseen::default();
     let job = unseen.or_default("Job", cluster.api::<Job>().get_opt(&job_name(&name)).await)?;
     let claims = cluster.api::<PersistentVolumeClaim>();
-    let claim = unseen.or_default("claim", claims.get_opt(&claim_name(&name)).await)?;
+    let claim_name = model.spec.storage.claim_name(&name);
+    let claim = unseen.or_default("claim", claims.get_opt(&claim_name).await)?;
     let all = cluster.api::<Pod>().list(&ListParams::default()).await.map(|list| list.items);
-    let pods: Vec<Pod> = unseen.or_default("pods", all)?.into_iter().filter(|pod| concerns(pod, &name)).collect();
+    let pods: Vec<Pod> = unseen.or_default("pods", all)?.into_iter().filter(|pod| concerns(pod, &model)).collect();
     let class_exists = match &claim {
         Some(claim) => unseen.or_default("storage classes", class_exists(cluster, claim).await)?,
         None => None,
     };
     let newest = job.as_ref().and_then(|job| newest_pod(job, &pods)).map(ResourceExt::name_any);
     let mut on_all = Vec::new();
-    for object in [Some(name.clone()), Some(claim_name(&name)), Some(job_name(&name)), newest].into_iter().flatten() {
+    for object in [Some(name.clone()), Some(claim_name), Some(job_name(&name)), newest].into_iter().flatten() {
         match events(cluster, &object).await {
             Ok(events) => on_all.extend(events),
             // One refusal stands for all.

@@ -43,7 +43,12 @@ pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
     let size = wish.size.clone();
     let spec = ModelSpec {
         source,
-        storage: Storage { storage_class: None, size, access_modes: vec![AccessMode::ReadWriteOnce] },
+        storage: Storage {
+            existing_claim: None,
+            storage_class: None,
+            size: Some(size),
+            access_modes: vec![AccessMode::ReadWriteOnce],
+        },
         version: None,
         credentials_secret: secret.map(str::to_owned),
         node_selector: std::collections::BTreeMap::new(),

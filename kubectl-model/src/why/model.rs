@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use model_core::api::Phase;
+use model_core::api::{Model, Phase};
 use model_core::decide::Retry;
-use model_core::names::{claim_name, job_name};
+use model_core::names::job_name;
 use model_core::observed::{ClaimState, JobState, claim_state, job_state, newest_pod};
 use model_core::persisted::Persisted;
 use model_core::reason::Reason;
@@ -92,7 +92,7 @@ impl Context<'_> {
 }
 
 fn claim_finding(context: &Context, claim: &ClaimState) -> Option<Finding> {
-    let name = claim_name(context.name);
+    let name = context.view.model.spec.storage.claim_name(context.name);
     let describe = context.kubectl(&format!("describe pvc {name}"));
     let warning = || events::warning(&context.view.events, &["ProvisioningFailed", "FailedBinding"], &[&name]);
     match claim {
@@ -100,6 +100,7 @@ fn claim_finding(context: &Context, claim: &ClaimState) -> Option<Finding> {
             let what = format!("claim {name} belongs to {}, so the operator leaves it alone", line(owner));
             Some(context.finding(Reason::ClaimConflict, what, "").with(describe))
         }
+        ClaimState::Missing => Some(context.finding(Reason::ClaimNotFound, format!("claim {name} does not exist"), "")),
         ClaimState::Lost => {
             let what = format!("claim {name} lost its volume, and the files with it");
             let delete = context.kubectl(&format!("delete pvc {name}"));
@@ -265,6 +266,7 @@ fn writable(context: &Context) -> Option<Finding> {
 }
 
 /// Whether a pod belongs to the view of a Model: a pod of its Job, or one that mounts its claim.
-pub(crate) fn concerns(pod: &Pod, model: &str) -> bool {
-    is_download(pod, model) || crate::usage::mounts(pod, &claim_name(model))
+pub(crate) fn concerns(pod: &Pod, model: &Model) -> bool {
+    let name = model.name_any();
+    is_download(pod, &name) || crate::usage::mounts(pod, &model.spec.storage.claim_name(&name))
 }

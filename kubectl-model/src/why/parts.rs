@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use model_core::labels;
-use model_core::names::{claim_name, job_name};
+use model_core::names::job_name;
 
 use super::{Context, Part};
 use crate::figures::age;
@@ -24,7 +24,7 @@ pub(super) fn parts(context: &Context) -> Vec<Part> {
     let source = [Some(spec.source.source_type().as_str().to_owned()), version, secret];
     let mut parts = vec![
         part("source", shown(&spec.source), source.into_iter().flatten().collect::<Vec<_>>().join(", ")),
-        part("claim", claim_name(context.name), view.claim.as_ref().map_or_else(absent, claim_state)),
+        part("claim", spec.storage.claim_name(context.name), view.claim.as_ref().map_or_else(absent, claim_state)),
         part("Job", job_name(context.name), view.job.as_ref().map_or_else(absent, |job| job_state(context, job))),
     ];
     parts.extend(view.pods.iter().take(PODS).map(|pod| part("pod", pod.name_any(), pod_state(context, pod))));

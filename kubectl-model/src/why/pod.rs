@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt as _;
 use model_core::api::Phase;
-use model_core::names::claim_name;
+use model_core::names::split_shared_path;
 use model_core::observed::{pod_trouble, pod_unmounted};
 use model_core::reason::Reason;
 use model_resources::inject::{Denial, parse};
@@ -120,7 +120,7 @@ fn of_one(pod: &Pod, name: &str, view: Option<&ModelView>, namespace: &str, now:
         found.push(Finding::own("ModelNotReady", what, &state(&view.model), advice).with(follow));
         found.extend(of_model(view, now).findings.into_iter().filter(|finding| finding.blocks));
     }
-    if !mounts(pod, &claim_name(name)) {
+    if !mounts(pod, &view.model.spec.storage.claim_name(name)) {
         let what = format!("the pod does not mount Model {name}: the webhook did not see it when it was created");
         let advice = "check that the webhook runs and that the annotation stood in the pod's template, then create the pod again";
         let check = "kubectl get mutatingwebhookconfigurations,pods -A -l app.kubernetes.io/part-of=model-operator";
@@ -138,15 +138,20 @@ fn of_one(pod: &Pod, name: &str, view: Option<&ModelView>, namespace: &str, now:
 fn earlier_content(pod: &Pod, view: &ModelView, name: &str) -> Option<String> {
     let published = &view.model.status.as_ref()?.content.as_ref()?.path;
     let spec = pod.spec.as_ref()?;
-    let claim = claim_name(name);
+    let claim = view.model.spec.storage.claim_name(name);
     let volume = spec
         .volumes
         .iter()
         .flatten()
         .find(|volume| volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name == claim))?;
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let mut mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
-    let mounted = mounts.find(|mount| mount.name == volume.name)?.sub_path.clone().unwrap_or_default();
+    let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    // Other Models may lie on the same claim.
+    let is_of_model = |path: &str| split_shared_path(namespace, path).is_none_or(|(model, _)| model == name);
+    let mut paths =
+        mounts.filter(|mount| mount.name == volume.name).map(|mount| mount.sub_path.clone().unwrap_or_default());
+    let mounted = paths.find(|path| is_of_model(path))?;
     (&mounted != published).then(|| line(&mounted))
 }
 

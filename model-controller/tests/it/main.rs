@@ -7,4 +7,5 @@ mod life;
 mod plane;
 mod queue;
 mod replica;
+mod shared_claims;
 mod writers;

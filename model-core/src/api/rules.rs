@@ -37,13 +37,32 @@ pub(super) fn access_modes_are_fixed() -> Rule {
     )
 }
 
-/// On `spec.storage`: a volume only grows.
+/// On `spec.storage`: everything else is what somebody gave that claim. The default of accessModes is filled in before.
+pub(super) fn existing_claim_stands_alone() -> Rule {
+    Rule::new("!has(self.existingClaim) || (!has(self.storageClass) && !has(self.size) && self.accessModes == ['ReadWriteOnce'])")
+        .message("spec.storage.existingClaim cannot stand beside storageClass, size or accessModes: they are the claim's own")
+}
+
+/// On `spec.storage`: the files lie on that claim.
+pub(super) fn existing_claim_is_fixed() -> Rule {
+    Rule::new("has(self.existingClaim) == has(oldSelf.existingClaim) && (!has(self.existingClaim) || self.existingClaim == oldSelf.existingClaim)")
+        .message("spec.storage.existingClaim cannot change, because the files stay where they are: delete the Model and create it again")
+}
+
+/// On `spec.storage`.
+pub(super) fn size_or_existing_claim() -> Rule {
+    Rule::new("has(self.size) || has(self.existingClaim)")
+        .message("spec.storage must have size, or name an existingClaim")
+}
+
+/// On `spec.storage`.
 pub(super) fn size_is_positive() -> Rule {
-    Rule::new("quantity(self.size).isGreaterThan(quantity('0'))").message("spec.storage.size must be more than 0")
+    Rule::new("!has(self.size) || quantity(self.size).isGreaterThan(quantity('0'))")
+        .message("spec.storage.size must be more than 0")
 }
 
 /// On `spec.storage`: a volume only grows.
 pub(super) fn size_only_grows() -> Rule {
-    Rule::new("quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
+    Rule::new("!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
         .message("spec.storage.size cannot shrink: delete the Model and create it again")
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{JobTemplate, ModelStatus, Source, rules};
+use crate::names::{claim_name, revision_path, shared_directory};
 
 /// A model whose files are downloaded once and mounted into pods that ask for it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -57,21 +58,47 @@ pub struct ModelSpec {
 #[x_kube(
     validation = rules::storage_class_is_fixed(),
     validation = rules::access_modes_are_fixed(),
+    validation = rules::existing_claim_stands_alone(),
+    validation = rules::existing_claim_is_fixed(),
+    validation = rules::size_or_existing_claim(),
     validation = rules::size_is_positive(),
     validation = rules::size_only_grows()
 )]
 pub struct Storage {
+    /// A claim of the Model's namespace that is there already. The model gets a directory of its own on it, so several
+    /// Models can share it. The operator never changes or deletes the claim; files stay on it when the Model goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub existing_claim: Option<String>,
     /// Storage class. Absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class: Option<String>,
     /// Size of the claim, for example `20Gi`. Leave room for a second copy while a new revision is downloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki|m|[eE][0-9]+)?$"))]
-    pub size: String,
-    /// Access modes of the claim. Default `[ReadWriteOnce]`.
+    pub size: Option<String>,
+    /// Access modes of the claim. Default `[ReadWriteOnce]`. Means nothing beside `existingClaim`.
     #[serde(default = "read_write_once")]
     #[schemars(length(min = 1, max = 4))]
     pub access_modes: Vec<AccessMode>,
+}
+
+impl Storage {
+    /// The claim that holds the files of the Model of this name.
+    #[must_use]
+    pub fn claim_name(&self, model: &str) -> String {
+        self.existing_claim.clone().unwrap_or_else(|| claim_name(model))
+    }
+
+    /// Where files of a Model lie, relative to the root of its claim: those of one content id in a directory of its own.
+    /// Empty: the root itself.
+    #[must_use]
+    pub fn content_path(&self, namespace: &str, model: &str, content_id: Option<&str>) -> String {
+        let directory = self.existing_claim.as_ref().map(|_| shared_directory(namespace, model));
+        let revision = content_id.map(revision_path);
+        [directory, revision].into_iter().flatten().collect::<Vec<_>>().join("/")
+    }
 }
 
 /// How many nodes or pods can mount the claim at once.

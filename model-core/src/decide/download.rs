@@ -65,7 +65,11 @@ fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progres
     }
     let claim_trouble = match &seen.claim {
         ClaimState::Ours { trouble, .. } => trouble.as_ref(),
-        ClaimState::Absent | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => None,
+        ClaimState::Absent
+        | ClaimState::Missing
+        | ClaimState::Terminating
+        | ClaimState::Foreign { .. }
+        | ClaimState::Lost => None,
     };
     let (reason, message) = match claim_trouble.or(trouble) {
         Some(trouble) => (trouble.reason, trouble.message.clone()),
@@ -162,9 +166,11 @@ fn start(seen: &Observed, now: Timestamp) -> Step {
     }
     let writes = match seen.claim {
         ClaimState::Absent => vec![Write::CreateClaim, Write::CreateJob],
-        ClaimState::Ours { .. } | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => {
-            vec![Write::CreateJob]
-        }
+        ClaimState::Ours { .. }
+        | ClaimState::Missing
+        | ClaimState::Terminating
+        | ClaimState::Foreign { .. }
+        | ClaimState::Lost => vec![Write::CreateJob],
     };
     let step = Step::new(Phase::Downloading, Reason::Downloading, "downloading".to_owned());
     Step { download: Some(attempt(seen, now)), writes, ..step }

@@ -17,7 +17,6 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Content, DownloadStatus, Phase};
-use crate::names::claim_name;
 use crate::observed::{ClaimState, JobState, Observed};
 use crate::reason::Reason;
 
@@ -83,14 +82,15 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
     let next = match &seen.claim {
         ClaimState::Foreign { owner } => Step::failed(
             Reason::ClaimConflict,
-            format!("claim {} belongs to {owner} and is left untouched", claim_name(seen.model.name)),
+            format!("claim {} belongs to {owner} and is left untouched", seen.model.claim_name()),
         )
         .looking_again(now),
         ClaimState::Lost => Step::failed(
             Reason::ClaimLost,
-            format!("claim {0} lost its volume: delete it to start over", claim_name(seen.model.name)),
+            format!("claim {0} lost its volume: delete it to start over", seen.model.claim_name()),
         ),
         ClaimState::Terminating => claim_terminating(seen),
+        ClaimState::Missing => claim_missing(seen),
         ClaimState::Absent | ClaimState::Ours { .. } => match published {
             None if recorded_content(seen).is_some() => {
                 content_lost(seen, "the claim that held the content is gone: starting over")
@@ -118,6 +118,13 @@ fn published<'a>(seen: &'a Observed) -> Option<&'a Content> {
 /// The claim goes away when the last pod that mounts it does. Our own download pod must not be that pod.
 fn claim_terminating(seen: &Observed) -> Step {
     content_lost(seen, "the claim is being deleted: waiting until no pod mounts it").writing(stale_job(seen))
+}
+
+/// Nobody but its owner may make the claim. The watch tells when it is there.
+fn claim_missing(seen: &Observed) -> Step {
+    let message = format!("claim {} does not exist", seen.model.claim_name());
+    let step = content_lost(seen, &message);
+    Step { reason: Reason::ClaimNotFound, ..step }.writing(stale_job(seen))
 }
 
 /// Back to `Pending`, with nothing left of the newest download: the next attempt starts from nothing.
@@ -218,7 +225,11 @@ impl Step {
     fn into_decision(self, seen: &Observed, published: Option<&Content>) -> Decision {
         let live_claim = match &seen.claim {
             ClaimState::Ours { uid, .. } => Some(uid.clone()),
-            ClaimState::Absent | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => None,
+            ClaimState::Absent
+            | ClaimState::Missing
+            | ClaimState::Terminating
+            | ClaimState::Foreign { .. }
+            | ClaimState::Lost => None,
         };
         let content = if self.withdraws { None } else { self.publishes.or_else(|| published.cloned()) };
         let up_to_date = content.as_ref().is_some_and(|content| content.id == seen.model.content_id);

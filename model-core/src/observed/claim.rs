@@ -1,8 +1,11 @@
 //! The claim as a value.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
 
 use super::{ClaimState, is_ours, owner};
+use crate::api::Model;
 use crate::persisted::Persisted;
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -10,9 +13,15 @@ use crate::report::Failure;
 /// Reduces the claim of our name. `class_exists` says whether the claim's storage class does; `None` where nobody looked.
 #[must_use]
 pub fn claim_state(model: &Persisted, claim: Option<&PersistentVolumeClaim>, class_exists: Option<bool>) -> ClaimState {
-    let Some(claim) = claim else { return ClaimState::Absent };
+    let Some(claim) = claim else {
+        return if model.shares_claim() { ClaimState::Missing } else { ClaimState::Absent };
+    };
     let meta = &claim.metadata;
-    if !is_ours(meta, model) {
+    if model.shares_claim() {
+        if let Some(owner) = model_that_owns(meta) {
+            return ClaimState::Foreign { owner };
+        }
+    } else if !is_ours(meta, model) {
         return ClaimState::Foreign { owner: owner(meta) };
     }
     if meta.deletion_timestamp.is_some() {
@@ -28,6 +37,15 @@ pub fn claim_state(model: &Persisted, claim: Option<&PersistentVolumeClaim>, cla
     }
 }
 
+/// The Model with which the claim goes, for people: it is no place for the files of another.
+fn model_that_owns(meta: &ObjectMeta) -> Option<String> {
+    let is_model = |owner: &&OwnerReference| {
+        owner.kind == Model::kind(&()) && owner.api_version.split('/').next() == Some(Model::group(&()).as_ref())
+    };
+    let owner = meta.owner_references.iter().flatten().find(is_model)?;
+    Some(format!("{}/{}", owner.kind, owner.name))
+}
+
 /// Why an unbound claim never binds, where its storage class tells.
 fn class_trouble(claim: &PersistentVolumeClaim, class_exists: Option<bool>) -> Option<Failure> {
     let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()).filter(|name| !name.is_empty());
@@ -36,7 +54,7 @@ fn class_trouble(claim: &PersistentVolumeClaim, class_exists: Option<bool>) -> O
             format!("PVC stuck Pending: storage class {class:?} not found: verify storage class exists")
         }
         (None, Some(false)) => {
-            "PVC stuck Pending: spec.storage.storageClass is not set and the cluster has no default storage class"
+            "PVC stuck Pending: the claim names no storage class and the cluster has no default storage class"
                 .to_owned()
         }
         _ => return None,

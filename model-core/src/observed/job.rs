@@ -63,7 +63,11 @@ fn is_stale(job: &Job, model: &Persisted, claim: &ClaimState) -> bool {
     let annotation = |key| job.metadata.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
     let same_claim = match claim {
         ClaimState::Ours { uid, .. } => annotation(labels::CLAIM_UID) == Some(uid),
-        ClaimState::Absent | ClaimState::Terminating | ClaimState::Foreign { .. } | ClaimState::Lost => false,
+        ClaimState::Absent
+        | ClaimState::Missing
+        | ClaimState::Terminating
+        | ClaimState::Foreign { .. }
+        | ClaimState::Lost => false,
     };
     annotation(labels::CONTENT_ID) != Some(&model.content_id) || !same_claim
 }

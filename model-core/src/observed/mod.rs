@@ -43,6 +43,8 @@ pub struct Observed<'a> {
 pub enum ClaimState {
     /// There is none.
     Absent,
+    /// There is none, and somebody else has to make it: `spec.storage.existingClaim`.
+    Missing,
     /// It is being deleted; it stays until the last pod that mounts it is gone.
     Terminating,
     /// Its controller is not this Model. `owner` says who is, for people.
@@ -52,7 +54,7 @@ pub enum ClaimState {
     },
     /// It is ours, but its volume is gone for good.
     Lost,
-    /// It is ours.
+    /// It is ours, or the one that the spec names.
     Ours {
         /// Its UID: another one means another volume.
         uid: String,

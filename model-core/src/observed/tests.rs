@@ -60,6 +60,32 @@ fn a_claim_is_ours_only_by_the_uid_of_its_controller() {
 }
 
 #[test]
+fn an_existing_claim_is_used_whoever_made_it_unless_it_goes_with_a_model() {
+    let mut model = model();
+    model.spec.storage.existing_claim = Some("weights".into());
+    let model = Persisted::try_from(&model).unwrap();
+    let state = |metadata: Value, phase: &str| claim_state(&model, Some(&claim(&metadata, phase)), None);
+    let used = |bound| ClaimState::Ours { uid: "c".into(), bound, trouble: None };
+    let set = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "s", "controller": true}]);
+    let another =
+        json!([{"apiVersion": "models.main-currents.news/v1beta1", "kind": "Model", "name": "other", "uid": "o"}]);
+
+    assert_eq!(claim_state(&model, None, None), ClaimState::Missing);
+    assert_eq!(state(json!({"uid": "c"}), "Bound"), used(true));
+    assert_eq!(state(json!({"uid": "c"}), "Pending"), used(false));
+    assert_eq!(state(json!({"uid": "c", "ownerReferences": set}), "Bound"), used(true));
+    for owner in [another, ours()] {
+        let ClaimState::Foreign { owner } = state(json!({"uid": "c", "ownerReferences": owner}), "Bound") else {
+            panic!("{owner}")
+        };
+        assert!(owner.starts_with("Model/"), "{owner}");
+    }
+    assert_eq!(state(json!({"uid": "c"}), "Lost"), ClaimState::Lost);
+    let going = json!({"uid": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+    assert_eq!(state(going, "Bound"), ClaimState::Terminating);
+}
+
+#[test]
 fn a_missing_storage_class_is_named() {
     let model = model();
     let model = Persisted::try_from(&model).unwrap();

@@ -1,5 +1,6 @@
 //! The containers that get the mounts.
 
+use model_core::labels::GROUP;
 use model_core::names::claim_name;
 use serde_json::Value;
 
@@ -64,7 +65,10 @@ impl<'a> Target<'a> {
     fn has_mounts(&self, wish: &Wish) -> bool {
         let volumes: Vec<_> = wish.models.iter().map(|model| claim_name(model)).collect();
         list(self.json, "volumeMounts").any(|mount| {
-            mount.get("name").and_then(Value::as_str).is_some_and(|name| volumes.iter().any(|volume| volume == name))
+            let text = |field| mount.get(field).and_then(Value::as_str).unwrap_or_default();
+            // On a claim that Models share their directories are ours.
+            let is_shared = || text("subPath").starts_with(GROUP);
+            volumes.iter().any(|volume| volume == text("name")) || is_shared()
         })
     }
 

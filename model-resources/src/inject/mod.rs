@@ -86,10 +86,8 @@ fn mounts(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Edit, Denia
     let marked = member(pod, "labels", &label) == Some("true");
 
     let mut edit = Edit::default();
-    for model in models {
-        if let Some(volume) = mount::volume(pod, wish, model)? {
-            edit.append(pod, &["spec", "volumes"], volume)?;
-        }
+    for volume in mount::volumes(pod, wish, models)? {
+        edit.append(pod, &["spec", "volumes"], volume)?;
     }
     for target in &targets {
         for model in models {

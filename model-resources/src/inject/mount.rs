@@ -1,12 +1,21 @@
 //! The volume of a model and its mount, unless they are there, and unless something is in their place.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::container::Target;
 use super::{Denial, ReadyModel, Wish, list};
 
+/// The volumes that the pod needs: one for each claim, in the order of the models. Those that it has are left out.
+pub(super) fn volumes(pod: &Value, wish: &Wish, models: &[ReadyModel]) -> Result<Vec<Value>, Denial> {
+    let mut names = BTreeSet::new();
+    let first_of_claim = models.iter().filter(|model| names.insert(model.volume_name()));
+    first_of_claim.filter_map(|model| volume(pod, wish, model).transpose()).collect()
+}
+
 /// The volume that the pod needs for the model. `None` when the pod has it.
-pub(super) fn volume(pod: &Value, wish: &Wish, model: &ReadyModel) -> Result<Option<Value>, Denial> {
+fn volume(pod: &Value, wish: &Wish, model: &ReadyModel) -> Result<Option<Value>, Denial> {
     let name = model.volume_name();
     let existing =
         pod.get("spec").and_then(|spec| list(spec, "volumes").find(|volume| volume["name"] == name.as_str()));

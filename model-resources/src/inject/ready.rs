@@ -1,7 +1,7 @@
 //! From a Model to what can be mounted of it, now or later.
 
 use model_core::api::{Content, Model, ModelStatus, Phase};
-use model_core::names::{claim_name, revision_path};
+use model_core::names::{claim_name, shared_volume_name};
 use model_core::persisted::wanted_content_id;
 
 use super::Denial;
@@ -18,10 +18,12 @@ pub struct ReadyModel {
 }
 
 impl ReadyModel {
-    /// Name of the pod's volume: that of the claim, as the specification has it.
+    /// Name of the pod's volume: that of the Model's own claim, as the specification has it. A claim that Models share has
+    /// one volume for all of them.
     #[must_use]
     pub fn volume_name(&self) -> String {
-        claim_name(&self.name)
+        let own = claim_name(&self.name);
+        if self.claim_name == own { own } else { shared_volume_name(&self.claim_name) }
     }
 }
 
@@ -50,7 +52,8 @@ pub fn ready_model(name: &str, namespace: &str, model: Option<&Model>) -> Result
     );
     match (phase, &status.content) {
         (Phase::Ready, Some(content)) => {
-            Ok(ReadyModel { name: name.to_owned(), claim_name: claim_name(name), content: content.clone() })
+            let claim_name = model.spec.storage.claim_name(name);
+            Ok(ReadyModel { name: name.to_owned(), claim_name, content: content.clone() })
         }
         (Phase::Ready, None) => {
             Err(not_ready("is Ready, but its status does not name its content yet".to_owned(), wait))
@@ -94,10 +97,11 @@ pub fn awaited_model(
         return ready_model(name, namespace, model);
     };
     let id = wanted_content_id(model);
-    let path = match place {
-        ContentPlace::Root => String::new(),
-        ContentPlace::Revisions => revision_path(&id),
+    let revision = match place {
+        ContentPlace::Root => None,
+        ContentPlace::Revisions => Some(id.as_str()),
     };
+    let path = model.spec.storage.content_path(namespace, name, revision);
     let content = Content {
         id,
         path,
@@ -107,5 +111,5 @@ pub fn awaited_model(
         bytes: None,
         verified: false,
     };
-    Ok(ReadyModel { name: name.to_owned(), claim_name: claim_name(name), content })
+    Ok(ReadyModel { name: name.to_owned(), claim_name: model.spec.storage.claim_name(name), content })
 }

@@ -9,11 +9,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model_core::api::Source;
-use model_core::names::revision_path;
 use model_core::persisted::Persisted;
 
 use super::environment::Environment;
-use super::{CA_KEY, CONTAINER, DownloadSettings, MODELS_DIR, Mode, claim_mount, security};
+use super::{CA_KEY, CONTAINER, DownloadSettings, Mode, claim_mount, on_claim, security};
 use crate::expansion::literal;
 
 /// Where the loader leaves its outcome, and Kubernetes reads it.
@@ -28,7 +27,7 @@ const CA_VOLUME: &str = "ca";
 
 /// Downloads onto the claim.
 pub(super) fn pull(model: &Persisted, image: &str, settings: &DownloadSettings) -> Mode {
-    let to = format!("--to={MODELS_DIR}/{}", revision_path(&model.content_id));
+    let to = format!("--to={}", on_claim(&model.content_path(&settings.downloader)));
     // Content that is there already was published by a Job whose record is gone: a claim from a backup, for example.
     let mut mode = mode(model, image, settings, "pull", vec![to, "--recheck".to_owned()]);
     mode.container.volume_mounts.get_or_insert_default().insert(0, claim_mount());

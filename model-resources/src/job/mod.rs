@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model_core::labels;
-use model_core::names::{claim_name, job_name};
+use model_core::names::job_name;
 use model_core::persisted::{Downloader, Persisted};
 
 use crate::metadata::{child_labels, child_metadata};
@@ -133,8 +133,13 @@ fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 fn claim_volume(model: &Persisted) -> Volume {
-    let claim = PersistentVolumeClaimVolumeSource { claim_name: claim_name(model.name), read_only: None };
+    let claim = PersistentVolumeClaimVolumeSource { claim_name: model.claim_name(), read_only: None };
     Volume { name: VOLUME.to_owned(), persistent_volume_claim: Some(claim), ..Volume::default() }
+}
+
+/// A directory of the claim as the download container sees it.
+fn on_claim(path: &str) -> String {
+    if path.is_empty() { MODELS_DIR.to_owned() } else { format!("{MODELS_DIR}/{path}") }
 }
 
 fn claim_mount() -> VolumeMount {

@@ -1,16 +1,16 @@
 //! The download container with the images that the specification names.
 //!
-//! Files go to the claim's root. Each script is one constant text; what a user wrote is in the environment.
+//! Files go to the claim's root, or to the Model's directory on a claim that it shares. Each script is one constant text; what a user wrote is in the environment.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Volume, VolumeMount};
 use model_core::api::{HuggingFaceSource, S3Source, Source, UrlSource};
-use model_core::persisted::Persisted;
+use model_core::persisted::{Downloader, Persisted};
 use serde_json::json;
 
 use super::environment::Environment;
-use super::{CONTAINER, MODELS_DIR, Mode, claim_mount, security};
+use super::{CONTAINER, Mode, claim_mount, on_claim, security};
 use crate::expansion::literal;
 use crate::file_name::{key_file_name, url_file_name};
 
@@ -25,7 +25,7 @@ const HOME: &str = "/tmp";
 pub(super) fn mode(model: &Persisted, settings: &BTreeMap<String, String>) -> Mode {
     let mut environment = Environment::new(settings);
     environment.set("HOME", HOME);
-    environment.set("MODEL_DIR", MODELS_DIR);
+    environment.set("MODEL_DIR", &on_claim(&model.content_path(&Downloader::Stock)));
     let (image, script) = match &model.spec.source {
         Source::HuggingFace(source) => {
             set_hugging_face(&mut environment, source);

@@ -12,3 +12,4 @@ mod injection_properties;
 mod kubelet;
 mod objects;
 mod readiness;
+mod shared_claims;

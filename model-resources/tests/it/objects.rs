@@ -16,7 +16,7 @@ fn the_claim_with_defaults() {
 fn the_claim_with_every_field() {
     let mut model = model("llama-3-8b", hugging_face());
     model.spec.storage.storage_class = Some("longhorn".into());
-    model.spec.storage.size = "1.5Ti".into();
+    model.spec.storage.size = Some("1.5Ti".into());
     model.spec.storage.access_modes = vec![AccessMode::ReadWriteMany, AccessMode::ReadOnlyMany];
     insta::assert_yaml_snapshot!(claim(&persisted(&model)));
 }

@@ -57,6 +57,13 @@ async fn what_a_model_cannot_be_is_refused_in_words() {
     let credentials =
         "must be a valid http or https address without user or password: those belong in spec.credentialsSecret";
     let hugging_face = json!({ "repoId": "a/b" });
+    let alone =
+        "spec.storage.existingClaim cannot stand beside storageClass, size or accessModes: they are the claim's own";
+    let shared = |beside: Value| {
+        let mut storage = beside;
+        storage["existingClaim"] = json!("weights");
+        with(&[("/spec/storage", storage)])
+    };
     for (case, model, says) in [
         ("a name with a dot", with(&[("/metadata/name", json!("llama.3"))]), name),
         ("a long name", with(&[("/metadata/name", json!("x".repeat(49)))]), name),
@@ -100,7 +107,15 @@ async fn what_a_model_cannot_be_is_refused_in_words() {
             "spec.source.s3.key in body should match",
         ),
         ("no key", s3(json!({ "bucket": "models" })), "spec.source.s3.key: Required value"),
-        ("no size", with(&[("/spec/storage", json!({}))]), "spec.storage.size: Required value"),
+        ("no size", with(&[("/spec/storage", json!({}))]), "spec.storage must have size, or name an existingClaim"),
+        ("an existing claim with a size", shared(json!({ "size": "1Gi" })), alone),
+        ("an existing claim with a class", shared(json!({ "storageClass": "fast" })), alone),
+        ("an existing claim with access modes", shared(json!({ "accessModes": ["ReadWriteMany"] })), alone),
+        (
+            "a claim that is no name",
+            with(&[("/spec/storage", json!({ "existingClaim": "../x" }))]),
+            "spec.storage.existingClaim in body should match",
+        ),
         ("size 0", with(&[("/spec/storage/size", json!("0"))]), "spec.storage.size must be more than 0"),
         (
             "a size that is none",
@@ -135,8 +150,10 @@ async fn what_a_model_cannot_be_is_refused_in_words() {
 async fn what_a_claim_cannot_change_a_model_cannot_either() {
     namespace(&client(None).await, "changes").await;
     let models = models("changes").await;
+    let shared = with(&[("/spec/storage", json!({ "existingClaim": "weights" }))]);
+    let other_claim = "spec.storage.existingClaim cannot change, because the files stay where they are";
     let class = |class: &str| [("/spec/storage/storageClass", json!(class))];
-    for (name, model) in [("plain", llama()), ("classy", with(&class("fast")))] {
+    for (name, model) in [("plain", llama()), ("classy", with(&class("fast"))), ("shared", shared)] {
         let mut model = model;
         model["metadata"]["name"] = json!(name);
         models.create(&PostParams::default(), &serde_json::from_value(model).unwrap()).await.unwrap();
@@ -150,6 +167,19 @@ async fn what_a_claim_cannot_change_a_model_cannot_either() {
             "plain",
             json!({ "storage": { "size": "19Gi" } }),
             Some("spec.storage.size cannot shrink: delete the Model and create it again"),
+        ),
+        (
+            "it moves to a claim",
+            "plain",
+            json!({ "storage": { "existingClaim": "weights", "size": null } }),
+            Some(other_claim),
+        ),
+        ("it moves to another claim", "shared", json!({ "storage": { "existingClaim": "more" } }), Some(other_claim)),
+        (
+            "it leaves the claim",
+            "shared",
+            json!({ "storage": { "existingClaim": null, "size": "1Gi" } }),
+            Some(other_claim),
         ),
         ("it gets a class", "plain", json!({ "storage": { "storageClass": "fast" } }), Some(fixed)),
         ("it gets another class", "classy", json!({ "storage": { "storageClass": "slow" } }), Some(fixed)),

@@ -29,7 +29,7 @@ fn only_content_downloads_again() {
         ("other annotation", false, |m| {
             m.metadata.annotations = Some(BTreeMap::from([("team".to_owned(), "a".to_owned())]));
         }),
-        ("storage.size", false, |m| m.spec.storage.size = "2Gi".into()),
+        ("storage.size", false, |m| m.spec.storage.size = Some("2Gi".into())),
         ("storage.storageClass", false, |m| m.spec.storage.storage_class = Some("fast".into())),
         ("storage.accessModes", false, |m| m.spec.storage.access_modes.clear()),
         ("credentialsSecret", false, |m| m.spec.credentials_secret = Some("token".into())),

@@ -14,10 +14,11 @@ use crate::queue::Place;
 use crate::reason::Reason;
 use crate::report::{Failure, Published};
 
-fn claims() -> [(&'static str, ClaimState); 7] {
+fn claims() -> [(&'static str, ClaimState); 8] {
     let ours = |uid: &str, bound| ClaimState::Ours { uid: uid.into(), bound, trouble: None };
     [
         ("absent", ClaimState::Absent),
+        ("missing", ClaimState::Missing),
         ("terminating", ClaimState::Terminating),
         ("foreign", ClaimState::Foreign { owner: "Model/other".into() }),
         ("lost", ClaimState::Lost),

@@ -17,7 +17,12 @@ use crate::status::status;
 pub fn spec(url: &str) -> ModelSpec {
     ModelSpec {
         source: Source::Url(UrlSource { url: url.to_owned(), sha256: None }),
-        storage: Storage { storage_class: None, size: "1Gi".into(), access_modes: vec![AccessMode::ReadWriteOnce] },
+        storage: Storage {
+            existing_claim: None,
+            storage_class: None,
+            size: Some("1Gi".into()),
+            access_modes: vec![AccessMode::ReadWriteOnce],
+        },
         version: None,
         credentials_secret: None,
         node_selector: BTreeMap::new(),

@@ -3,6 +3,7 @@
 # AWS_ENDPOINT_URL and AWS_REGION. MODEL_HEAD and MODEL_LIST are JSON, because aws reads a file or an address in place of
 # any other value that looks like one.
 umask 022
+mkdir -p "$MODEL_DIR"
 set -- --region="$AWS_REGION"
 if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
   set -- "$@" --endpoint-url="$AWS_ENDPOINT_URL"

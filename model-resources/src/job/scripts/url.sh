@@ -7,6 +7,7 @@ fail() {
   exit 1
 }
 umask 022
+mkdir -p "$MODEL_DIR"
 case "$MODEL_URL" in
 http://* | https://*) ;;
 *) fail "not an http or https address: $MODEL_URL" ;;
