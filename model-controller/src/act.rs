@@ -8,14 +8,16 @@ use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Write};
 use model_core::labels::FIELD_MANAGER;
 use model_core::names::job_name;
+use model_core::observed::Placement;
 use model_core::persisted::Persisted;
-use model_resources::{claim, download_job};
+use model_resources::{claim, download_job, placed};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::error::Error;
 
-/// Applies the writes of a decision, in order. `claim_uid` is the UID of the claim that is there already.
+/// Applies the writes of a decision, in order. `claim_uid` is the UID of the claim that is there already, `placement` where
+/// a Job can mount it.
 ///
 /// Children are created, not applied: an apply would merge into an object of our name that somebody else made
 /// meanwhile.
@@ -24,6 +26,7 @@ pub(crate) async fn write_children(
     model: &Persisted<'_>,
     decision: &Decision,
     claim_uid: Option<String>,
+    placement: &Placement,
 ) -> Result<(), Error> {
     let mut claim_uid = claim_uid;
     for write in &decision.writes {
@@ -33,7 +36,7 @@ pub(crate) async fn write_children(
                 let doing = "create the download Job";
                 let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
                 let jobs: Api<Job> = Api::namespaced(context.client.clone(), model.namespace);
-                let job = download_job(model, &context.settings, claim_uid);
+                let job = placed(download_job(model, &context.settings, claim_uid), placement);
                 jobs.create(&created_by(), &job).await.map_err(|error| Error::api(doing, error))?;
             }
             Write::DeleteJob { uid } => delete_job(&context.client, model, uid).await?,

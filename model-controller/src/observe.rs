@@ -10,8 +10,11 @@ use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_core::labels;
 use model_core::names::job_name;
-use model_core::observed::{Observed, claim_state, job_state, newest_pod};
+use model_core::observed::{
+    JobState, Observed, Placement, claim_state, is_misplaced, job_state, newest_pod, nodes_of, placement, pod_trouble,
+};
 use model_core::persisted::Persisted;
+use model_core::reason::Reason;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -27,6 +30,8 @@ pub(crate) struct Children {
     pub pod: Option<Pod>,
     /// Whether the claim's storage class exists. `None` where nobody looked.
     pub class_exists: Option<bool>,
+    /// Where a new Job can mount the claim. `None` where nobody looked.
+    pub placement: Option<Placement>,
 }
 
 impl Children {
@@ -42,7 +47,7 @@ impl Children {
         let pod = job.as_ref().and_then(|job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned());
         let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
         let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
-        Self { claim, job, pod, class_exists: None }
+        Self { claim, job, pod, class_exists: None, placement: None }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
@@ -61,17 +66,47 @@ impl Children {
             Some(claim) => class_exists(client, claim).await?,
             None => None,
         };
-        Ok(Self { claim, job, pod, class_exists })
+        let found = Self { claim, job, pod, class_exists, placement: None };
+        // The list is long in a busy namespace, so it is read only where a Job may be made.
+        let placement = match &found.claim {
+            Some(claim) if found.job.is_none() || found.is_stuck() => Some(live_placement(client, model, claim).await?),
+            Some(_) | None => None,
+        };
+        Ok(Self { placement, ..found })
+    }
+
+    /// Whether the Job is bound to nodes and its pod fits on none of them. Then the claim may have moved.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let bound = self.job.as_ref().is_some_and(|job| !nodes_of(job).is_empty());
+        bound && self.pod.as_ref().and_then(pod_trouble).is_some_and(|trouble| trouble.reason == Reason::Unschedulable)
+    }
+
+    /// Whether the claim is known to have left the nodes that its stuck Job is bound to.
+    fn has_moved(&self, job: &Job) -> bool {
+        self.is_stuck() && self.placement.as_ref().is_some_and(|placement| is_misplaced(job, placement))
     }
 
     /// Reduces the objects to what can change the outcome, as if there were no line for downloads.
     pub(crate) fn observed<'a>(&self, context: &Context, model: &'a Persisted<'a>, now: Timestamp) -> Observed<'a> {
         let claim = claim_state(model, self.claim.as_ref(), self.class_exists);
         let progress = self.job.as_ref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
-        let job = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, now);
+        let job = match (&self.job, job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, now)) {
+            (Some(job), JobState::Running { .. }) if self.has_moved(job) => {
+                JobState::Stale { uid: job.uid().unwrap_or_default() }
+            }
+            (_, state) => state,
+        };
         let writer = context.writers.of(model.namespace, model.name);
         let wanted_path = model.content_path(&context.settings.downloader);
-        Observed { model, wanted_path, claim, job, writer, queue: None }
+        Observed {
+            model,
+            wanted_path,
+            claim,
+            placement: self.placement.clone().unwrap_or_default(),
+            job,
+            writer,
+            queue: None,
+        }
     }
 }
 
@@ -86,6 +121,17 @@ async fn live_pod(client: &Client, model: &Persisted<'_>, job: &Job) -> Result<O
     let of_model = ListParams::default().labels(&format!("{}={}", labels::MODEL, model.name));
     let pods = pods.list(&of_model).await.map_err(|error| Error::api("list the download pods", error))?;
     Ok(newest_pod(job, &pods.items).cloned())
+}
+
+/// Where a new Job can mount the claim, beside the pods that the API server holds now.
+async fn live_placement(
+    client: &Client,
+    model: &Persisted<'_>,
+    claim: &PersistentVolumeClaim,
+) -> Result<Placement, Error> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
+    let pods = pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the claim's pods", error))?;
+    Ok(placement(claim, &pods.items))
 }
 
 /// Whether the storage class of an unbound claim exists. A bound claim has no need of it.

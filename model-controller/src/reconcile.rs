@@ -52,7 +52,7 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
     }
     let cached = Children::cached(context, &persisted);
     let next = Next::of(context, model, &persisted, &cached, now);
-    let action = if next.is_settled(model) {
+    let action = if next.is_settled(model) && !cached.is_stuck() {
         next.leave(context, &persisted);
         next.action(now)
     } else {
@@ -75,7 +75,8 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     // Not by the caches: they may not have seen the Job that the last pass made.
     next.leave(context, &persisted);
     let claim_uid = children.claim.as_ref().and_then(ResourceExt::uid);
-    match write_children(context, &persisted, &next.decision, claim_uid).await {
+    let placement = children.placement.clone().unwrap_or_default();
+    match write_children(context, &persisted, &next.decision, claim_uid, &placement).await {
         Ok(()) => {
             record(context, &model, &next).await?;
             Ok(next.action(now))

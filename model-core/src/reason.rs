@@ -61,6 +61,8 @@ reasons! {
     ClaimLost => "the download starts over by itself once the old claim is gone",
     /// The claim that the spec names does not exist.
     ClaimNotFound => "create the claim, or delete the Model and create it again with the right spec.storage.existingClaim",
+    /// The claim takes one pod at a time, and another pod uses it.
+    ClaimInUse => "the download starts by itself once that pod is gone; with spec.storage.accessModes [ReadWriteMany] it need not wait",
     /// A claim of our name belongs to somebody else.
     ClaimConflict => "rename or remove that claim, or give the Model another name",
     /// The Job went away before it ended.

@@ -4,6 +4,7 @@ mod children;
 mod gates;
 mod leader;
 mod life;
+mod placement;
 mod plane;
 mod queue;
 mod replica;

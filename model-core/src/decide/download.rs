@@ -7,7 +7,7 @@ use super::retry::{Retry, retry};
 use super::{Step, Write, stale_job};
 use crate::api::{Content, DownloadStatus, LastFailure, Phase};
 use crate::names::job_name;
-use crate::observed::{ClaimState, JobState, Observed, Unmounted};
+use crate::observed::{ClaimState, JobState, Observed, Placement, Unmounted};
 use crate::reason::Reason;
 use crate::report::{Failure, Progress, Published};
 
@@ -75,7 +75,9 @@ fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progres
         Some(trouble) => (trouble.reason, trouble.message.clone()),
         None => (Reason::Downloading, "downloading".to_owned()),
     };
-    Step { download: Some(download), ..Step::new(Phase::Downloading, reason, message) }
+    let step = Step { download: Some(download), ..Step::new(Phase::Downloading, reason, message) };
+    // The claim may be free, or elsewhere, by then: no watch of ours tells.
+    if matches!(reason, Reason::Unschedulable | Reason::ClaimInUse) { step.looking_again(now) } else { step }
 }
 
 /// The node mounts what the pod needs. Worth a word only where it takes long, and then no watch tells.
@@ -160,6 +162,10 @@ fn again(download: &DownloadStatus, reason: Reason, message: &str) -> Step {
 }
 
 fn start(seen: &Observed, now: Timestamp) -> Step {
+    if let Placement::InUse { pod } = &seen.placement {
+        let message = format!("claim {} is ReadWriteOncePod and pod {pod} uses it", seen.model.claim_name());
+        return Step::pending(Reason::ClaimInUse, message).looking_again(now);
+    }
     if let Some(place) = &seen.queue {
         let from = place.host.as_ref().map_or(String::new(), |host| format!(" from {host}"));
         return Step::pending(Reason::Queued, format!("waiting for a free download{from}: {place}"));

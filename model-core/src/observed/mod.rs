@@ -5,6 +5,7 @@
 
 mod claim;
 mod job;
+mod placement;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use claim::claim_state;
 pub use job::{job_state, newest_pod};
+pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 
 use crate::persisted::Persisted;
@@ -29,6 +31,8 @@ pub struct Observed<'a> {
     pub wanted_path: String,
     /// The claim of our name.
     pub claim: ClaimState,
+    /// Where a new Job can mount the claim.
+    pub placement: Placement,
     /// The Job of our name.
     pub job: JobState,
     /// A pod that mounts the claim writable on request: the first by name, so that it stays the same while it lives.

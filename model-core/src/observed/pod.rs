@@ -113,7 +113,9 @@ fn unplaced(pod: &Pod) -> Option<Failure> {
             && condition.reason.as_deref() == Some("Unschedulable")
     })?;
     let message = unplaced.message.as_deref().unwrap_or("the download pod fits on no node");
-    let reason = if message.to_lowercase().contains("persistentvolumeclaim") {
+    let reason = if message.contains("ReadWriteOncePod") {
+        Reason::ClaimInUse
+    } else if message.to_lowercase().contains("persistentvolumeclaim") {
         Reason::ClaimPending
     } else {
         Reason::Unschedulable

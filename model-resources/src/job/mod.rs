@@ -5,6 +5,7 @@
 
 mod environment;
 mod loader;
+mod placement;
 mod plan;
 mod security;
 mod stock;
@@ -22,6 +23,7 @@ use model_core::persisted::{Downloader, Persisted};
 
 use crate::metadata::{child_labels, child_metadata};
 
+pub use placement::placed;
 pub use plan::plan_job;
 
 /// Where the claim is mounted in the download container.

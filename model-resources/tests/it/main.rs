@@ -11,5 +11,6 @@ mod injection;
 mod injection_properties;
 mod kubelet;
 mod objects;
+mod placement;
 mod readiness;
 mod shared_claims;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::world::{Happening, World, model};
 use crate::api::Phase;
 use crate::decide::decide;
-use crate::observed::{ClaimState, JobState, Observed, Unmounted};
+use crate::observed::{ClaimState, JobState, Observed, Placement, Unmounted};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -163,6 +163,7 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
         model: &persisted,
         wanted_path: String::new(),
         claim: ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None },
+        placement: Placement::Anywhere,
         job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone() },
         writer: None,
         queue: None,

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::world::model;
 use crate::api::{Content, DownloadStatus, ModelStatus, Phase};
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Observed};
+use crate::observed::{ClaimState, JobState, Observed, Placement};
 use crate::persisted::Persisted;
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -87,8 +87,15 @@ fn every_phase_with_every_claim_and_job() {
                 model.status = recorded(phase, &id, &model.spec.source);
                 let persisted = Persisted::try_from(&model).unwrap();
                 let wanted_path = format!("revisions/{id}");
-                let mut seen =
-                    Observed { model: &persisted, wanted_path, claim: claim.clone(), job, writer: None, queue: None };
+                let mut seen = Observed {
+                    model: &persisted,
+                    wanted_path,
+                    claim: claim.clone(),
+                    placement: Placement::Anywhere,
+                    job,
+                    writer: None,
+                    queue: None,
+                };
                 let next = decide(&seen, Timestamp::UNIX_EPOCH);
                 // A full house holds up what would start, and nothing else.
                 seen.queue = Some(Place { nth: 3, of: 12, host: Some("example.com".into()) });
@@ -120,4 +127,27 @@ fn every_phase_with_every_claim_and_job() {
         }
     }
     insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_claim_of_one_pod_is_waited_for_and_published_content_stays() {
+    let mut model = model("https://example.com/0");
+    let id = Persisted::try_from(&model).unwrap().content_id;
+    let placement = Placement::InUse { pod: "app".into() };
+    for (phase, version) in [(None, None), (Some(Phase::Ready), Some("2"))] {
+        model.status = recorded(phase, &id, &model.spec.source);
+        model.spec.version = version.map(str::to_owned);
+        let persisted = Persisted::try_from(&model).unwrap();
+        let (wanted_path, placement) = (format!("revisions/{}", persisted.content_id), placement.clone());
+        let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
+        let (job, writer, queue) = (JobState::Absent, None, None);
+        let next = decide(
+            &Observed { model: &persisted, wanted_path, claim, placement, job, writer, queue },
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!((next.phase, next.reason), (phase.unwrap_or_default(), Reason::ClaimInUse));
+        assert_eq!(next.message, "claim model-llama is ReadWriteOncePod and pod app uses it");
+        assert!(next.writes.is_empty() && next.look_again.is_some(), "{next:?}");
+        assert_eq!(next.content.is_some(), phase.is_some());
+    }
 }

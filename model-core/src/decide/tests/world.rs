@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{AccessMode, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
-use crate::observed::{ClaimState, JobState, Observed};
+use crate::observed::{ClaimState, JobState, Observed, Placement};
 use crate::persisted::{Downloader, Persisted};
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -144,6 +144,7 @@ impl World {
             model: &persisted,
             wanted_path,
             claim: self.claim_state(),
+            placement: Placement::Anywhere,
             job: self.job_state(),
             writer: self.writer.clone(),
             queue: self.queue.clone(),
