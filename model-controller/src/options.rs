@@ -51,6 +51,15 @@ pub struct Options {
     /// beside the public ones. A download waits until it is there. With --loader-image only.
     #[arg(long, env = "MODEL_CONTROLLER_DOWNLOAD_CA_CONFIG_MAP", value_name = "NAME")]
     pub download_ca_config_map: Option<String>,
+    /// Secret in each Model's namespace that download images are pulled with, beside those that a Model names. May be
+    /// repeated; in the environment separated by commas.
+    #[arg(
+        long = "download-image-pull-secret",
+        env = "MODEL_CONTROLLER_DOWNLOAD_IMAGE_PULL_SECRETS",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
+    pub download_image_pull_secrets: Vec<String>,
 }
 
 impl Options {
@@ -67,7 +76,12 @@ impl Options {
         let image = self.loader_image.clone();
         let downloader = image.map_or(Downloader::Stock, |image| Downloader::Loader { image });
         let env = self.download_env.iter().cloned().collect();
-        DownloadSettings { downloader, env, ca_config_map: self.download_ca_config_map.clone() }
+        DownloadSettings {
+            downloader,
+            env,
+            ca_config_map: self.download_ca_config_map.clone(),
+            image_pull_secrets: self.download_image_pull_secrets.clone(),
+        }
     }
 }
 

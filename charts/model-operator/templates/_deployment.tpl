@@ -50,8 +50,14 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- with $values.downloads.maxConcurrent -}}
 {{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS" (int . | toString) -}}
 {{- end -}}
+{{- with $values.downloads.maxConcurrentPerHost -}}
+{{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS_PER_HOST" (int . | toString) -}}
+{{- end -}}
 {{- with include "model-operator.download-env" .root -}}
 {{- $_ := set $env "MODEL_CONTROLLER_DOWNLOAD_ENV" . -}}
+{{- end -}}
+{{- with $values.airGap.imagePullSecrets -}}
+{{- $_ := set $env "MODEL_CONTROLLER_DOWNLOAD_IMAGE_PULL_SECRETS" (join "," .) -}}
 {{- end -}}
 {{- with $values.airGap.caConfigMap -}}
 {{- $_ := set $env "MODEL_CONTROLLER_DOWNLOAD_CA_CONFIG_MAP" . -}}

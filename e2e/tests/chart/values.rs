@@ -43,6 +43,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("webhook.podLabels", json!({ "a": "b" })),
         ("downloads.downloader", json!("stock")),
         ("downloads.maxConcurrent", json!(50_000_000)),
+        ("downloads.maxConcurrentPerHost", json!(4)),
         ("downloads.image.repository", json!("tools/loader")),
         ("downloads.image.digest", digest),
         ("downloads.env", json!({ "RUST_LOG": "debug" })),
@@ -162,7 +163,7 @@ fn deployment<'a>(objects: &'a Objects, name: &str) -> &'a Value {
 fn an_air_gap_is_said_in_one_place() {
     let values = json!({ "image": { "tag": "v7" }, "airGap": {
         "registry": "registry.example.com/models",
-        "imagePullSecrets": ["registry"],
+        "imagePullSecrets": ["registry", "mirror"],
         "hubEndpoint": "https://hub.example.com",
         "s3Endpoint": "https://s3.example.com",
         "proxy": { "http": "http://proxy:3128", "https": "http://proxy:3128", "noProxy": ".svc" },
@@ -172,13 +173,14 @@ fn an_air_gap_is_said_in_one_place() {
     for (name, image) in [("model-controller", "model-controller"), ("model-webhook", "model-webhook")] {
         let pod = deployment(&objects, name);
         assert_eq!(pod["containers"][0]["image"], format!("registry.example.com/models/{image}:v7"));
-        assert_eq!(pod["imagePullSecrets"], json!([{ "name": "registry" }]));
+        assert_eq!(pod["imagePullSecrets"], json!([{ "name": "registry" }, { "name": "mirror" }]));
     }
     let env = &deployment(&objects, "model-controller")["containers"][0]["env"];
     let env: BTreeMap<_, _> =
         env.as_array().unwrap().iter().map(|pair| (pair["name"].as_str().unwrap(), &pair["value"])).collect();
     assert_eq!(*env["MODEL_CONTROLLER_LOADER_IMAGE"], "registry.example.com/models/model-loader:v7");
     assert_eq!(*env["MODEL_CONTROLLER_DOWNLOAD_CA_CONFIG_MAP"], "company-ca");
+    assert_eq!(*env["MODEL_CONTROLLER_DOWNLOAD_IMAGE_PULL_SECRETS"], "registry,mirror");
     let variables: BTreeSet<_> = env["MODEL_CONTROLLER_DOWNLOAD_ENV"].as_str().unwrap().lines().collect();
     let want = [
         "AWS_ENDPOINT_URL=https://s3.example.com",

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec, PodFailurePolicy};
 use k8s_openapi::api::core::v1::{
-    Container, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Volume, VolumeMount,
+    Container, LocalObjectReference, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use model_core::labels;
@@ -55,6 +55,9 @@ pub struct DownloadSettings {
     /// `ConfigMap` in each Model's namespace whose key [`CA_KEY`] holds certificate authorities, PEM, that the loader
     /// trusts beside the public ones. Where it is missing the download waits for it. Stock images do not get it.
     pub ca_config_map: Option<String>,
+    /// Secrets in each Model's namespace that the image is pulled with, after those that a Model names itself. One that
+    /// is missing there is left out by the kubelet.
+    pub image_pull_secrets: Vec<String>,
 }
 
 /// The parts in which the two modes differ.
@@ -75,11 +78,11 @@ pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &
         Downloader::Loader { image } => loader::pull(model, image, settings),
     };
     mode.volumes.insert(0, claim_volume(model));
-    job(model, job_name(model.name), &[(labels::CLAIM_UID, claim_uid)], mode)
+    job(model, settings, job_name(model.name), &[(labels::CLAIM_UID, claim_uid)], mode)
 }
 
 /// The Job around a container. `marks` are annotations beside the content id, on it and on its pod.
-fn job(model: &Persisted, name: String, marks: &[(&str, &str)], mode: Mode) -> Job {
+fn job(model: &Persisted, settings: &DownloadSettings, name: String, marks: &[(&str, &str)], mode: Mode) -> Job {
     let template = model.spec.job_template.clone().unwrap_or_default();
     let labels: BTreeMap<_, _> = template.labels.iter().map(owned).chain(child_labels(model)).collect();
     let marks = marks.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
@@ -100,7 +103,7 @@ fn job(model: &Persisted, name: String, marks: &[(&str, &str)], mode: Mode) -> J
         containers: vec![container],
         // Links would put an environment variable for every Service of the namespace beside ours.
         enable_service_links: Some(false),
-        image_pull_secrets: non_empty(template.image_pull_secrets),
+        image_pull_secrets: non_empty(pull_secrets(template.image_pull_secrets, &settings.image_pull_secrets)),
         node_selector: (!model.spec.node_selector.is_empty()).then(|| model.spec.node_selector.clone()),
         priority_class_name: template.priority_class_name,
         restart_policy: Some("Never".to_owned()),
@@ -124,6 +127,16 @@ fn job(model: &Persisted, name: String, marks: &[(&str, &str)], mode: Mode) -> J
     };
     let metadata = ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..child_metadata(model, name) };
     Job { metadata, spec: Some(spec), status: None }
+}
+
+/// Those of the Model, then those of the operator that it does not name.
+fn pull_secrets(mut of_model: Vec<LocalObjectReference>, of_operator: &[String]) -> Vec<LocalObjectReference> {
+    for name in of_operator {
+        if !of_model.iter().any(|known| known.name == *name) {
+            of_model.push(LocalObjectReference { name: name.clone() });
+        }
+    }
+    of_model
 }
 
 fn owned((key, value): (&String, &String)) -> (String, String) {

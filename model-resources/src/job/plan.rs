@@ -15,5 +15,5 @@ use super::{DownloadSettings, job, loader};
 #[must_use]
 pub fn plan_job(model: &Persisted, settings: &DownloadSettings) -> Option<Job> {
     let Downloader::Loader { image } = &settings.downloader else { return None };
-    Some(job(model, plan_job_name(model.name), &[], loader::plan(model, image, settings)))
+    Some(job(model, settings, plan_job_name(model.name), &[], loader::plan(model, image, settings)))
 }

@@ -72,6 +72,37 @@ fn the_plan_job_has_no_claim_and_is_for_our_loader_only() {
 }
 
 #[test]
+fn images_are_pulled_with_the_secrets_of_the_model_and_of_the_operator() {
+    let named = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| serde_json::json!({ "name": name })).collect();
+        (!names.is_empty()).then(|| serde_json::json!(names))
+    };
+    for (of_model, of_operator, want) in [
+        (&[][..], &[][..], &[][..]),
+        (&["own"], &[], &["own"]),
+        (&[], &["registry"], &["registry"]),
+        (&["own"], &["registry", "mirror"], &["own", "registry", "mirror"]),
+        (&["registry", "own"], &["mirror", "registry"], &["registry", "own", "mirror"]),
+    ] {
+        let mut model = model("llama-3-8b", hugging_face());
+        let secrets = named(of_model).unwrap_or_else(|| serde_json::json!([]));
+        model.spec.job_template =
+            Some(serde_json::from_value(serde_json::json!({ "imagePullSecrets": secrets })).unwrap());
+        let image_pull_secrets: Vec<_> = of_operator.iter().map(|&name| name.to_owned()).collect();
+        for settings in [stock(), loader()] {
+            let settings = DownloadSettings { image_pull_secrets: image_pull_secrets.clone(), ..settings };
+            let job = download_job(&persisted(&model), &settings, CLAIM_UID);
+            let seen = job.spec.unwrap().template.spec.unwrap().image_pull_secrets;
+            assert_eq!(
+                seen.map(|seen| serde_json::to_value(seen).unwrap()),
+                named(want),
+                "{of_model:?} {of_operator:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_job_with_certificate_authorities_of_the_operator() {
     let model = model("llama-3-8b", hugging_face());
     let env = [("SSL_CERT_FILE".to_owned(), "/of/another/image".to_owned())];
