@@ -42,11 +42,15 @@ fn every_alert_says_what_it_means() {
     let rules: Vec<_> =
         alerts["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
     assert!(!rules.is_empty());
+    let docs = std::fs::read_to_string(workspace().join("docs/monitoring.md")).unwrap();
     for rule in rules {
         for field in ["/alert", "/expr", "/for", "/labels/severity", "/annotations/summary", "/annotations/description"]
         {
             assert!(rule.pointer(field).is_some_and(Value::is_string), "{field} is missing in {rule}");
         }
+        let row =
+            format!("| `{}` | {} |", rule["alert"].as_str().unwrap(), rule["labels"]["severity"].as_str().unwrap());
+        assert!(docs.contains(&row), "docs/monitoring.md does not have {row}");
     }
 }
 
