@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::backoff::Backoff;
+use crate::certificates::{WebhookCertificates, keep_webhook_certificates};
 use crate::context::Context;
 use crate::downloads::Downloads;
 use crate::gates::{self, lift_gates};
@@ -53,6 +54,7 @@ pub struct Controller {
     settings: DownloadSettings,
     election: Option<LeaderElection>,
     limits: Limits,
+    certificates: Option<WebhookCertificates>,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -80,7 +82,7 @@ impl Readiness {
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
     let (readiness, metrics) = (Readiness::default(), Metrics::new());
-    Controller { client, settings, election: None, limits: Limits::default(), readiness, metrics }
+    Controller { client, settings, election: None, limits: Limits::default(), certificates: None, readiness, metrics }
 }
 
 impl Controller {
@@ -104,6 +106,13 @@ impl Controller {
     #[must_use]
     pub fn with_max_concurrent_downloads_per_host(mut self, limit: usize) -> Self {
         self.limits.per_host = NonZeroUsize::new(limit);
+        self
+    }
+
+    /// Also makes and renews the webhook's certificate, while this replica leads.
+    #[must_use]
+    pub fn with_webhook_certificates(mut self, certificates: WebhookCertificates) -> Self {
+        self.certificates = Some(certificates);
         self
     }
 
@@ -136,7 +145,7 @@ impl Controller {
     }
 
     async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, election: _, limits, readiness, metrics } = self;
+        let Self { client, settings, election: _, limits, certificates, readiness, metrics } = self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
         let (shared_claims, shared_claim_changes) = watch_shared_claims(&client);
@@ -157,6 +166,10 @@ impl Controller {
         // Logs are read for the whole operator, not by each replica.
         let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone());
         beside.spawn(leadership.clone().gained().then(|()| reading));
+        if let Some(certificates) = certificates {
+            let keep = leadership.clone().while_held(keep_webhook_certificates(client.clone(), certificates));
+            beside.spawn(leadership.clone().gained().then(|()| keep).map(drop));
+        }
         let writers = Writers::default();
         let listed = Arc::new(Notify::new());
         let downloads = Downloads::new(limits, settings.env.clone(), models.clone(), jobs.clone(), news.clone());

@@ -28,6 +28,14 @@ pub enum Error {
         /// What was being done.
         doing: &'static str,
     },
+    /// No certificate could be made for the webhook. Retried.
+    #[error("could not make a certificate for {}", hosts.join(", "))]
+    Certificate {
+        /// The names that it is for.
+        hosts: Vec<String>,
+        /// What is wrong.
+        source: rcgen::Error,
+    },
     /// The object does not parse as a Model. Only a change of the object helps.
     #[error("the Model does not parse: {0}")]
     Invalid(String),
@@ -49,7 +57,7 @@ impl Error {
     /// How a pass ended that stopped with this: the label of its metric.
     pub(crate) const fn result(&self) -> &'static str {
         match self {
-            Self::Api { .. } => "failed",
+            Self::Api { .. } | Self::Certificate { .. } => "failed",
             Self::Refused { .. } => "refused",
             Self::Raced { .. } => "raced",
             Self::Invalid(_) | Self::NotPersisted(_) => "invalid",

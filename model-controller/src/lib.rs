@@ -19,6 +19,7 @@
 
 mod act;
 mod backoff;
+mod certificates;
 mod context;
 mod controller;
 mod downloads;
@@ -36,6 +37,7 @@ mod reconcile;
 mod shared_claims;
 mod writers;
 
+pub use certificates::{Rhythm, WebhookCertificates, keep_webhook_certificates};
 pub use controller::{Controller, Readiness, controller};
 pub use error::Error;
 pub use leader::{LEASE, LeaderElection, LeaseLost};

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use model_controller::{Options, controller, health, metrics};
+use model_controller::{Options, health, metrics};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -29,13 +29,7 @@ async fn main() -> anyhow::Result<()> {
     log.with_current_span(false).with_span_list(false).init();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let client = client(&options).await?;
-    let election = options.election(client.default_namespace());
-    let mut controller = controller(client, options.download_settings())
-        .with_max_concurrent_downloads(options.max_concurrent_downloads)
-        .with_max_concurrent_downloads_per_host(options.max_concurrent_downloads_per_host);
-    if let Some(election) = election {
-        controller = controller.with_leader_election(election);
-    }
+    let controller = options.controller(client);
     health::serve(options.health_port, controller.readiness()).await.context("could not open the health port")?;
     metrics::serve(options.metrics_port, controller.metrics()).await.context("could not open the metrics port")?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");

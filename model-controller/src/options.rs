@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::ArgAction;
+use kube::Client;
 use model_core::persisted::Downloader;
 use model_resources::DownloadSettings;
 
-use crate::LeaderElection;
+use crate::{Controller, LeaderElection, WebhookCertificates, controller};
 
 /// How the controller runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +41,10 @@ pub struct Options {
         value_name = "NUMBER"
     )]
     pub max_concurrent_downloads_per_host: usize,
+    /// Whether to make and renew the webhook's certificate: the Secret `model-webhook-tls` in the lease's namespace, and
+    /// what the API server trusts the webhook by. Not where cert-manager or somebody else does.
+    #[arg(long, env = "MODEL_CONTROLLER_WEBHOOK_CERTIFICATES", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
+    pub webhook_certificates: bool,
     /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
     #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
     pub loader_image: Option<String>,
@@ -63,11 +68,34 @@ pub struct Options {
 }
 
 impl Options {
+    /// The controller that the flags ask for.
+    #[must_use]
+    pub fn controller(&self, client: Client) -> Controller {
+        let own_namespace = client.default_namespace().to_owned();
+        let mut controller = controller(client, self.download_settings())
+            .with_max_concurrent_downloads(self.max_concurrent_downloads)
+            .with_max_concurrent_downloads_per_host(self.max_concurrent_downloads_per_host);
+        if let Some(election) = self.election(&own_namespace) {
+            controller = controller.with_leader_election(election);
+        }
+        if let Some(certificates) = self.certificates(&own_namespace) {
+            controller = controller.with_webhook_certificates(certificates);
+        }
+        controller
+    }
+
     /// The election that the flags ask for. `own_namespace` is where the lease lies unless they say.
     #[must_use]
     pub fn election(&self, own_namespace: &str) -> Option<LeaderElection> {
         let namespace = self.lease_namespace.as_deref().unwrap_or(own_namespace);
         self.leader_election.then(|| LeaderElection::new(namespace))
+    }
+
+    /// The certificates that the flags ask for. `own_namespace` is where the webhook runs unless they say.
+    #[must_use]
+    pub fn certificates(&self, own_namespace: &str) -> Option<WebhookCertificates> {
+        let namespace = self.lease_namespace.as_deref().unwrap_or(own_namespace);
+        self.webhook_certificates.then(|| WebhookCertificates::new(namespace))
     }
 
     /// What the flags say about downloads.

@@ -49,6 +49,9 @@ pub const WAITS_FOR: &str = "models.main-currents.news/waits-for";
 /// Annotation on a Model: `"true"` lets it be deleted although pods mount it.
 pub const DELETE_WHILE_MOUNTED: &str = "models.main-currents.news/delete-while-mounted";
 
+/// Annotation on the webhook's Secret: when the controller makes the next certificate. Absent where somebody else made it.
+pub const RENEW_AFTER: &str = "models.main-currents.news/renew-after";
+
 /// Field manager of the controller's writes.
 pub const FIELD_MANAGER: &str = "model-controller";
 

@@ -18,7 +18,7 @@ use crate::options::Options;
 use crate::tls::{self, Certificate};
 
 /// How often the certificate files are looked at.
-const RELOAD_EVERY: Duration = Duration::from_secs(5);
+const RELOAD_EVERY: Duration = Duration::from_secs(1);
 /// How long requests are still accepted after the wish to stop, until the Service sends none here any more.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long requests that have begun may take. The API server itself waits for 5 s.

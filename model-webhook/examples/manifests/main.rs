@@ -54,8 +54,8 @@ fn files() -> anyhow::Result<Vec<(String, String)>> {
     for (name, text) in manifests()? {
         match name {
             "crd/models.yaml" => files.push((format!("{CHART}/{name}"), yaml(&[&kept(Model::crd())])?)),
-            // Helm has its user create it.
-            "manager/namespace.yaml" => {}
+            // Helm has its user create the namespace, and makes the certificate itself where cert-manager does not.
+            "manager/namespace.yaml" | "certificates/rbac.yaml" => {}
             _ => files.push((format!("{CHART}/{name}"), text.clone())),
         }
         files.push((format!("config/{name}"), text));
@@ -71,10 +71,11 @@ fn kept(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 }
 
 /// Every generated file: its path below `config/`, and its text.
-fn manifests() -> anyhow::Result<[(&'static str, String); 11]> {
+fn manifests() -> anyhow::Result<[(&'static str, String); 12]> {
     let controller = rbac::controller();
     let (lease_role, lease_binding) = rbac::lease();
     let webhook = rbac::webhook();
+    let certificates = rbac::certificates();
     Ok([
         ("crd/models.yaml", yaml(&[&Model::crd()])?),
         (
@@ -85,6 +86,7 @@ fn manifests() -> anyhow::Result<[(&'static str, String); 11]> {
         ("manager/namespace.yaml", yaml(&[&deployment::namespace()])?),
         ("manager/controller.yaml", yaml(&[&deployment::controller(), &deployment::disruption_budget(CONTROLLER)])?),
         ("manager/webhook.yaml", yaml(&[&deployment::webhook(), &deployment::disruption_budget(WEBHOOK)])?),
+        ("certificates/rbac.yaml", yaml(&[&certificates.0, &certificates.1, &certificates.2, &certificates.3])?),
         ("webhook/deletion.yaml", yaml(&[&webhook::deletion()])?),
         ("webhook/gates.yaml", yaml(&[&webhook::gates(), &gate_policy_binding()])?),
         ("webhook/operator.yaml", yaml(&[&webhook::operator(), &operator_policy_binding()])?),

@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use model_core::labels::GROUP;
+use model_webhook::registration;
 
-use crate::names::{CONTROLLER, NAMESPACE, WEBHOOK, cluster_wide, namespaced};
+use crate::names::{CERTIFICATE, CONTROLLER, NAMESPACE, WEBHOOK, cluster_wide, namespaced};
 
 /// An identity and its rights.
 pub struct Access {
@@ -46,6 +47,35 @@ pub fn lease() -> (Role, RoleBinding) {
     (role, binding)
 }
 
+/// What the controller needs beside that where it makes the webhook's certificate: that one Secret, what serves it, and
+/// the registrations of that name.
+pub fn certificates() -> (ClusterRole, ClusterRoleBinding, Role, RoleBinding) {
+    const NAME: &str = "model-controller-certificates";
+    let registrations = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
+    let registrations = registrations
+        .map(|resource| named(rule("admissionregistration.k8s.io", resource, &["get", "patch"]), registration::NAME));
+    let rules = vec![
+        named(rule("", "secrets", &["get", "update"]), CERTIFICATE),
+        // A right to create cannot be bound to a name.
+        rule("", "secrets", &["create"]),
+        rule("discovery.k8s.io", "endpointslices", &["list"]),
+    ];
+    (
+        ClusterRole { metadata: cluster_wide(NAME), rules: Some(registrations.into()), ..ClusterRole::default() },
+        ClusterRoleBinding {
+            metadata: cluster_wide(NAME),
+            role_ref: role_ref("ClusterRole", NAME),
+            subjects: Some(vec![subject(CONTROLLER)]),
+        },
+        Role { metadata: namespaced(NAME), rules: Some(rules) },
+        RoleBinding {
+            metadata: namespaced(NAME),
+            role_ref: role_ref("Role", NAME),
+            subjects: Some(vec![subject(CONTROLLER)]),
+        },
+    )
+}
+
 pub fn webhook() -> Access {
     access(
         WEBHOOK,
@@ -64,6 +94,10 @@ fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
         verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
         ..PolicyRule::default()
     }
+}
+
+fn named(rule: PolicyRule, name: &str) -> PolicyRule {
+    PolicyRule { resource_names: Some(vec![name.to_owned()]), ..rule }
 }
 
 fn access(component: &str, rules: Vec<PolicyRule>) -> Access {

@@ -11,6 +11,7 @@ mod manifests;
 mod pods;
 mod policies;
 mod rights;
+mod rotation;
 mod rules;
 mod samples;
 mod webhook;

@@ -38,6 +38,24 @@ async fn everything_applies_with_a_certificate_that_the_api_server_trusts() {
     }
 }
 
+/// The controller makes the certificate: nobody has to, before anything is applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_component_no_certificate_has_to_be_made() {
+    let directory = tempfile::tempdir().unwrap();
+    copy(&config(""), directory.path());
+    let file = directory.path().join("kustomization.yaml");
+    let kustomization = std::fs::read_to_string(&file).unwrap();
+    let (before, _) = kustomization.split_once("secretGenerator:").unwrap();
+    std::fs::write(&file, format!("{before}components:\n- certificates\n")).unwrap();
+
+    let path = directory.path().to_str().unwrap();
+    let applied = kubectl(&["apply", "--dry-run=server", "-o", "name", "-k", path], "").await.unwrap();
+    assert!(applied.contains("role.rbac.authorization.k8s.io/model-controller-certificates"), "{applied}");
+    assert!(!applied.contains("secret/"), "{applied}");
+    let built = kubectl(&["kustomize", path], "").await.unwrap();
+    assert!(built.contains("- name: MODEL_CONTROLLER_WEBHOOK_CERTIFICATES\n          value: \"true\""), "{built}");
+}
+
 /// The images of all three programs are set in one place.
 #[tokio::test(flavor = "multi_thread")]
 async fn images_are_set_in_the_kustomization() {

@@ -98,8 +98,19 @@ pub async fn register(
     client_config: WebhookClientConfig,
     change: impl FnOnce(&mut MutatingWebhook),
 ) {
+    register_as(&format!("model-webhook-{namespace}"), client, namespace, client_config, change).await;
+}
+
+/// The same, under this name.
+pub async fn register_as(
+    name: &str,
+    client: &Client,
+    namespace: &str,
+    client_config: WebhookClientConfig,
+    change: impl FnOnce(&mut MutatingWebhook),
+) {
     let mut configuration = registration::configuration(client_config, "model-system");
-    configuration.metadata.name = Some(format!("model-webhook-{namespace}"));
+    configuration.metadata.name = Some(name.to_owned());
     let webhook = &mut configuration.webhooks.as_mut().unwrap()[0];
     webhook.namespace_selector.as_mut().unwrap().match_expressions.as_mut().unwrap().push(LabelSelectorRequirement {
         key: "kubernetes.io/metadata.name".to_owned(),
