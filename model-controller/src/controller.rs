@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::channel::mpsc::unbounded;
 use futures::{FutureExt, Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Error;
 use kube::runtime::events::{Recorder, Reporter};
@@ -21,6 +21,7 @@ use model_core::api::Model;
 use model_core::labels::{self, MANAGED_BY, MANAGER};
 use model_core::queue::Limits;
 use model_resources::DownloadSettings;
+use model_watch::Namespaces;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -35,7 +36,7 @@ use crate::metrics::{Caches, Metrics};
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
 use crate::shared_claims::{models_on, watch_shared_claims};
-use crate::writers::{Writers, watch_writers};
+use crate::writers::{Writers, watch_writers, writer_events};
 
 /// Passes that run at once.
 const CONCURRENCY: u16 = 16;
@@ -52,6 +53,7 @@ pub(crate) type WatchedModel = DeserializeGuard<Model>;
 pub struct Controller {
     client: Client,
     settings: DownloadSettings,
+    namespaces: Namespaces,
     election: Option<LeaderElection>,
     limits: Limits,
     certificates: Option<WebhookCertificates>,
@@ -78,14 +80,22 @@ impl Readiness {
     }
 }
 
-/// A controller of the Models of all namespaces. It starts with [`Controller::run_until`].
+/// A controller of the Models of all namespaces, unless told otherwise. It starts with [`Controller::run_until`].
 #[must_use]
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
     let (readiness, metrics) = (Readiness::default(), Metrics::new());
-    Controller { client, settings, election: None, limits: Limits::default(), certificates: None, readiness, metrics }
+    let (namespaces, limits) = (Namespaces::default(), Limits::default());
+    Controller { client, settings, namespaces, election: None, limits, certificates: None, readiness, metrics }
 }
 
 impl Controller {
+    /// Looks at these namespaces and at no other, and needs no rights elsewhere.
+    #[must_use]
+    pub fn with_namespaces(mut self, namespaces: Namespaces) -> Self {
+        self.namespaces = namespaces;
+        self
+    }
+
     /// Acts only while it holds the lease of this election. Until then it keeps its caches filled and writes nothing.
     #[must_use]
     pub fn with_leader_election(mut self, election: LeaderElection) -> Self {
@@ -145,16 +155,16 @@ impl Controller {
     }
 
     async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, election: _, limits, certificates, readiness, metrics } = self;
+        let Self { client, settings, namespaces, election: _, limits, certificates, readiness, metrics } = self;
         let (models, writer) = store();
-        let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client);
-        let (shared_claims, shared_claim_changes) = watch_shared_claims(&client);
-        let (jobs, job_changes) = children::<Job>(&client);
-        let (pods, pod_changes) = children::<Pod>(&client);
+        let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client, &namespaces);
+        let (shared_claims, shared_claim_changes) = watch_shared_claims(&client, &namespaces);
+        let (jobs, job_changes) = children::<Job>(&client, &namespaces);
+        let (pods, pod_changes) = children::<Pod>(&client, &namespaces);
         let (for_gates, of_models) = unbounded();
         let mut beside = JoinSet::new();
-        beside.spawn(lift_gates(client.clone(), models.clone(), of_models, leadership.clone()));
-        let model_changes = watch(&client, writer, watcher::Config::default())
+        beside.spawn(lift_gates(client.clone(), namespaces.clone(), models.clone(), of_models, leadership.clone()));
+        let model_changes = watch(&client, &namespaces, writer, watcher::Config::default())
             .inspect(move |event| {
                 readiness.heard(event);
                 gates::pass_on(event, &for_gates);
@@ -173,7 +183,7 @@ impl Controller {
         let writers = Writers::default();
         let listed = Arc::new(Notify::new());
         let downloads = Downloads::new(limits, settings.env.clone(), models.clone(), jobs.clone(), news.clone());
-        beside.spawn(watch_writers(client.clone(), writers.clone(), news, listed.clone()));
+        beside.spawn(watch_writers(writer_events(&client, &namespaces), writers.clone(), news, listed.clone()));
         let running = jobs.clone();
         // The first passes already know who writes, or each restart would take back a condition that still holds. And
         // they know which downloads run, or each restart would start too many.
@@ -232,27 +242,45 @@ impl Controller {
 }
 
 /// A watch of our children of one kind: a cache and its changes, deletions included.
-fn children<K>(client: &Client) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+fn children<K>(
+    client: &Client,
+    namespaces: &Namespaces,
+) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Lookup<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     let (cache, writer) = store();
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    (cache, watch(client, writer, ours).touched_objects())
+    (cache, watch(client, namespaces, writer, ours).touched_objects())
 }
 
-/// A watch over all namespaces that fills a cache, goes on after errors, and keeps no field managers in memory.
+/// A watch of these namespaces that fills a cache, goes on after errors, and keeps no field managers in memory.
 pub(crate) fn watch<K>(
     client: &Client,
+    namespaces: &Namespaces,
     writer: kube::runtime::reflector::store::Writer<K>,
     config: watcher::Config,
-) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Lookup<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
-    let watched = watcher(Api::<K>::all(client.clone()), config.timeout(WATCH_SECONDS))
-        .default_backoff()
-        .modify(|object| object.meta_mut().managed_fields = None);
+    let watched = namespaces
+        .watch(client, config.timeout(WATCH_SECONDS))
+        .modify(|object: &mut K| object.meta_mut().managed_fields = None);
     reflector(writer, watched)
 }
 

@@ -16,6 +16,7 @@ use kube::runtime::{Config, Controller, WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use model_core::labels::{FIELD_MANAGER, GATED};
 use model_resources::gate::{Verdict, awaited, judge, lift};
+use model_watch::Namespaces;
 
 use crate::backoff::Backoff;
 use crate::controller::{WatchedModel, watch};
@@ -61,6 +62,7 @@ struct Gates {
 /// them only, so that it can let them go at once when it does.
 pub(crate) async fn lift_gates(
     client: Client,
+    namespaces: Namespaces,
     models: Store<WatchedModel>,
     mut news: UnboundedReceiver<News>,
     leadership: Leadership,
@@ -68,7 +70,8 @@ pub(crate) async fn lift_gates(
     // Before the first list, a Model that is missing proves nothing.
     while !matches!(news.next().await, Some(News::OfAll) | None) {}
     let (pods, writer) = store();
-    let changes = watch::<Pod>(&client, writer, watcher::Config::default().labels(&format!("{GATED}=true")));
+    let changes =
+        watch::<Pod>(&client, &namespaces, writer, watcher::Config::default().labels(&format!("{GATED}=true")));
     let known = pods.clone();
     let touched = news.flat_map(move |news| stream::iter(pods_of(&known, &news)));
     let begins = leadership.clone().begins();

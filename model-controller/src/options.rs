@@ -6,6 +6,7 @@ use clap::ArgAction;
 use kube::Client;
 use model_core::persisted::Downloader;
 use model_resources::DownloadSettings;
+use model_watch::Namespaces;
 
 use crate::{Controller, LeaderElection, WebhookCertificates, controller};
 
@@ -45,6 +46,10 @@ pub struct Options {
     /// what the API server trusts the webhook by. Not where cert-manager or somebody else does.
     #[arg(long, env = "MODEL_CONTROLLER_WEBHOOK_CERTIFICATES", default_value_t = false, action = ArgAction::Set, value_name = "BOOL")]
     pub webhook_certificates: bool,
+    /// Namespaces whose Models are looked after, separated by commas. Absent: all. With this, Roles in each of them are all
+    /// that the controller needs beside the right to read storage classes.
+    #[arg(long, env = "MODEL_CONTROLLER_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACES")]
+    pub watch_namespaces: Vec<String>,
     /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
     #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
     pub loader_image: Option<String>,
@@ -73,6 +78,7 @@ impl Options {
     pub fn controller(&self, client: Client) -> Controller {
         let own_namespace = client.default_namespace().to_owned();
         let mut controller = controller(client, self.download_settings())
+            .with_namespaces(self.namespaces())
             .with_max_concurrent_downloads(self.max_concurrent_downloads)
             .with_max_concurrent_downloads_per_host(self.max_concurrent_downloads_per_host);
         if let Some(election) = self.election(&own_namespace) {
@@ -96,6 +102,12 @@ impl Options {
     pub fn certificates(&self, own_namespace: &str) -> Option<WebhookCertificates> {
         let namespace = self.lease_namespace.as_deref().unwrap_or(own_namespace);
         self.webhook_certificates.then(|| WebhookCertificates::new(namespace))
+    }
+
+    /// The namespaces that the flags name.
+    #[must_use]
+    pub fn namespaces(&self) -> Namespaces {
+        Namespaces::new(self.watch_namespaces.iter().cloned())
     }
 
     /// What the flags say about downloads.

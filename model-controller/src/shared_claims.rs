@@ -4,24 +4,25 @@ use futures::Stream;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use model_core::labels::{MANAGED_BY, MANAGER};
+use model_watch::Namespaces;
 
 use crate::controller::{WATCH_SECONDS, WatchedModel};
 
-/// A cache of all claims that are not the operator's, and its changes, deletions included. A claim's labels and
+/// A cache of all claims of these namespaces that are not the operator's, and its changes, deletions included. A claim's labels and
 /// annotations are left out: of most claims nothing is ever asked.
 pub(crate) fn watch_shared_claims(
     client: &Client,
+    namespaces: &Namespaces,
 ) -> (Store<PersistentVolumeClaim>, impl Stream<Item = Result<PersistentVolumeClaim, watcher::Error>> + Send + use<>) {
     let (cache, writer) = store();
     let not_ours = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}")).timeout(WATCH_SECONDS);
-    let watched =
-        watcher(Api::<PersistentVolumeClaim>::all(client.clone()), not_ours).default_backoff().modify(|claim| {
-            claim.metadata.managed_fields = None;
-            claim.metadata.annotations = None;
-            claim.metadata.labels = None;
-        });
+    let watched = namespaces.watch(client, not_ours).modify(|claim: &mut PersistentVolumeClaim| {
+        claim.metadata.managed_fields = None;
+        claim.metadata.annotations = None;
+        claim.metadata.labels = None;
+    });
     (cache, reflector(writer, watched).touched_objects())
 }
 

@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use model_core::labels::WRITABLE;
 use model_resources::inject::writes_to;
+use model_watch::Namespaces;
 use tokio::sync::Notify;
 
 use crate::controller::{WATCH_SECONDS, WatchedModel};
 
-type PodMetadata = PartialObjectMeta<Pod>;
+pub(crate) type PodMetadata = PartialObjectMeta<Pod>;
 /// Models by namespace and pod. No pod in it has an empty list.
 type Pods = BTreeMap<(String, String), Vec<String>>;
 
@@ -96,12 +97,12 @@ fn insert(pods: &mut Pods, key: (String, String), models: Vec<String>) {
 
 /// Watches for ever, and asks for a pass over each Model that has news. `listed` is told of each whole list.
 pub(crate) async fn watch_writers(
-    client: Client,
+    events: impl Stream<Item = Result<watcher::Event<PodMetadata>, watcher::Error>> + Send,
     writers: Writers,
     news: UnboundedSender<ObjectRef<WatchedModel>>,
     listed: Arc<Notify>,
 ) {
-    let mut events = std::pin::pin!(events(client));
+    let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
@@ -121,13 +122,16 @@ pub(crate) async fn watch_writers(
     }
 }
 
-/// A pod that has ended writes no more, so it leaves the watch like one that was deleted.
-fn events(client: Client) -> impl Stream<Item = Result<watcher::Event<PodMetadata>, watcher::Error>> + Send {
+/// The marked pods. One that has ended writes no more, so it leaves the watch like one that was deleted.
+pub(crate) fn writer_events(
+    client: &Client,
+    namespaces: &Namespaces,
+) -> impl Stream<Item = Result<watcher::Event<PodMetadata>, watcher::Error>> + Send + use<> {
     let marked = watcher::Config::default()
         .labels(&format!("{WRITABLE}=true"))
         .fields("status.phase!=Succeeded,status.phase!=Failed")
         .timeout(WATCH_SECONDS);
-    watcher(Api::<PodMetadata>::all(client), marked).default_backoff()
+    namespaces.watch(client, marked)
 }
 
 #[cfg(test)]

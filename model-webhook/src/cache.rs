@@ -4,12 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use model_core::api::Model;
+use model_watch::Namespaces;
 
 use crate::causes::with_causes;
 
@@ -19,7 +20,7 @@ pub(crate) const WATCH_SECONDS: u32 = 60;
 /// A Model as the watch delivers it: one that does not parse is an error of its own and does not end the watch.
 pub type Guarded = DeserializeGuard<Model>;
 
-/// All Models of the cluster, in memory. Clones share the same memory.
+/// All Models of the watched namespaces, in memory. Clones share the same memory.
 #[derive(Clone, Debug)]
 pub struct ModelCache {
     store: Store<Guarded>,
@@ -30,10 +31,11 @@ impl ModelCache {
     /// An empty cache, and the task that fills it and keeps it current for as long as it is polled.
     ///
     /// Errors of the watch are logged and tried again, with a growing delay.
-    pub fn watch(client: Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub fn watch(client: &Client, namespaces: &Namespaces) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (store, writer) = store();
         let cache = Self::new(store);
-        let task = fill(cache.clone(), writer, client);
+        let events = namespaces.watch(client, watcher::Config::default().timeout(WATCH_SECONDS));
+        let task = fill(cache.clone(), writer, events);
         (cache, task)
     }
 
@@ -61,10 +63,12 @@ impl ModelCache {
     }
 }
 
-async fn fill(cache: ModelCache, writer: Writer<Guarded>, client: Client) {
-    let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    let events = watcher(Api::<Guarded>::all(client), config)
-        .default_backoff()
+async fn fill(
+    cache: ModelCache,
+    writer: Writer<Guarded>,
+    events: impl Stream<Item = watcher::Result<watcher::Event<Guarded>>> + Send,
+) {
+    let events = events
         .modify(|model| {
             // Who wrote which field is half of an object's size, and no answer depends on it.
             model.managed_fields_mut().clear();

@@ -20,10 +20,11 @@
 //!
 //! ```
 //! use axum::Router;
+//! use model_watch::Namespaces;
 //! use model_webhook::{Defaults, ModelCache};
 //!
 //! fn add_models(server: Router, client: kube::Client) -> Router {
-//!     let (models, watch) = ModelCache::watch(client);
+//!     let (models, watch) = ModelCache::watch(&client, &Namespaces::default());
 //!     tokio::spawn(watch);
 //!     server.merge(model_webhook::router(models, Defaults::default()))
 //! }

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::PartialObjectMeta;
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use model_core::labels::inject::INJECTED;
 use model_core::labels::{GROUP, SPECIFICATION_PREFIX};
 use model_resources::inject::asks_for;
+use model_watch::Namespaces;
 
 use crate::cache::WATCH_SECONDS;
 use crate::causes::with_causes;
@@ -25,7 +26,7 @@ type Pods = BTreeMap<(String, String), Vec<String>>;
 /// The prefixes that the label of an injected pod can have. A label selector knows no "or", so each is a watch.
 const PREFIXES: [&str; 2] = [GROUP, SPECIFICATION_PREFIX];
 
-/// Which pods of the cluster mount which Models, in memory. Clones share the same memory.
+/// Which pods of the watched namespaces mount which Models, in memory. Clones share the same memory.
 ///
 /// A pod counts from its creation until it has ended: also one that waits. Of each, its name and those of its Models are
 /// kept, and nothing else. Pods that mount a Model's claim without having asked for the Model are not known.
@@ -48,11 +49,11 @@ impl Mounts {
     /// An empty cache, and the task that fills it and keeps it current for as long as it is polled.
     ///
     /// Errors of the watches are logged and tried again, with a growing delay.
-    pub fn watch(client: Client) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub fn watch(client: &Client, namespaces: &Namespaces) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let mounts = Self::default();
         let filled = mounts.clone();
+        let [ours, theirs] = PREFIXES.map(|prefix| events(client, namespaces, prefix));
         let follow = async move {
-            let [ours, theirs] = PREFIXES.map(|prefix| events(client.clone(), prefix));
             tokio::join!(filled.follow(0, ours), filled.follow(1, theirs));
         };
         (mounts, follow)
@@ -137,14 +138,15 @@ fn insert(pods: &mut Pods, pod: &PodMetadata) {
 
 /// A pod that has ended mounts nothing any more, so it leaves the watch like one that was deleted.
 fn events(
-    client: Client,
+    client: &Client,
+    namespaces: &Namespaces,
     prefix: &str,
 ) -> impl Stream<Item = Result<watcher::Event<PodMetadata>, watcher::Error>> + Send + use<> {
     let injected = watcher::Config::default()
         .labels(&format!("{prefix}/{INJECTED}=true"))
         .fields("status.phase!=Succeeded,status.phase!=Failed")
         .timeout(WATCH_SECONDS);
-    watcher(Api::<PodMetadata>::all(client), injected).default_backoff()
+    namespaces.watch(client, injected)
 }
 
 #[cfg(test)]

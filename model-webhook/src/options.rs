@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use model_resources::inject::{ContentPlace, WhenNotReady};
+use model_watch::Namespaces;
 
 use crate::admission::Defaults;
 
@@ -26,6 +27,10 @@ pub struct Options {
     /// Port of `/metrics` for Prometheus, plain HTTP.
     #[arg(long, env = "MODEL_WEBHOOK_METRICS_PORT", default_value_t = 8080)]
     pub metrics_port: u16,
+    /// Namespaces whose Models are known, separated by commas: the same as the controller's. Absent: all. Pods of other
+    /// namespaces that ask for models are denied.
+    #[arg(long, env = "MODEL_WEBHOOK_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACES")]
+    pub watch_namespaces: Vec<String>,
     /// What becomes of a pod whose Model is not Ready: denied, or admitted with a scheduling gate that the controller
     /// takes off once the files are there. The pod's annotation when-not-ready wins.
     #[arg(long, env = "MODEL_WEBHOOK_WHEN_NOT_READY", default_value = "deny",
@@ -39,6 +44,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The namespaces that the flags name.
+    #[must_use]
+    pub fn namespaces(&self) -> Namespaces {
+        Namespaces::new(self.watch_namespaces.iter().cloned())
+    }
+
     /// What the flags say about pods.
     #[must_use]
     pub const fn defaults(&self) -> Defaults {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use kube::Client;
+use model_watch::Namespaces;
 
 use crate::admission::{Defaults, counted_router};
 use crate::cache::ModelCache;
@@ -50,6 +51,7 @@ pub struct Server {
     metrics: TcpListener,
     certificate: Certificate,
     defaults: Defaults,
+    namespaces: Namespaces,
 }
 
 impl Server {
@@ -64,6 +66,7 @@ impl Server {
             health: listen(options.health_port)?,
             metrics: listen(options.metrics_port)?,
             defaults: options.defaults(),
+            namespaces: options.namespaces(),
         })
     }
 
@@ -97,8 +100,8 @@ impl Server {
     /// # Errors
     /// When a server ends by itself.
     pub async fn run(self, client: Client, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let (mounts, watch_pods) = Mounts::watch(client.clone());
-        let (models, watch) = ModelCache::watch(client);
+        let (mounts, watch_pods) = Mounts::watch(&client, &self.namespaces);
+        let (models, watch) = ModelCache::watch(&client, &self.namespaces);
         let readiness = Readiness::new(models.clone());
         let (admission, health) = (Handle::<SocketAddr>::new(), Handle::<SocketAddr>::new());
         let config = self.certificate.config();

@@ -4,6 +4,7 @@ mod children;
 mod gates;
 mod leader;
 mod life;
+mod namespaces;
 mod placement;
 mod plane;
 mod queue;

@@ -1,10 +1,14 @@
 //! What the two accounts may do with the rights of `config/rbac` and no others, as the API server's authorizer sees it.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
+use model_webhook::PATH;
+use serde_json::json;
 
-use crate::cluster::{client, config, kubectl};
+use crate::cluster::{client, config, eventually, kubectl, model, namespace, ready};
+use crate::webhook::{Running, client_config, register};
 
 const CONTROLLER: &str = "system:serviceaccount:model-system:model-controller";
 const WEBHOOK: &str = "system:serviceaccount:model-system:model-webhook";
@@ -66,6 +70,46 @@ async fn neither_account_reads_secrets_or_becomes_more_than_it_is() {
             assert!(!may(&webhook, verb, group, resource, "team").await, "{verb} {resource}");
         }
     }
+}
+
+/// As `config/README.md` says: the rights of `config/rbac` by a `RoleBinding` in each namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_with_rights_in_two_namespaces_knows_those_and_no_other() {
+    let admin = client(None).await;
+    for name in ["narrow-1", "narrow-2", "narrow-3"] {
+        namespace(&admin, name).await;
+        model(&admin, name, "llama", ready()).await;
+    }
+    for place in ["narrow-1", "narrow-2"] {
+        let binding = ["create", "rolebinding", "narrow", "-n", place, "--clusterrole=model-webhook", "--user=narrow"];
+        kubectl(&binding, "").await.unwrap();
+    }
+    let server = Running::start_as("narrow", &["narrow-1", "narrow-2"]).await;
+    let pod = |place: &str| {
+        let metadata = json!({ "name": "app", "namespace": place, "annotations": { "models.main-currents.news/inject": "llama" } });
+        let spec = json!({ "containers": [{ "name": "app", "image": "app:1" }] });
+        serde_json::from_value::<Pod>(json!({ "metadata": metadata, "spec": spec })).unwrap()
+    };
+    for place in ["narrow-1", "narrow-2", "narrow-3"] {
+        register(&admin, place, client_config(server.port, PATH, &server.certificates), |_| ()).await;
+    }
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    for place in ["narrow-1", "narrow-2"] {
+        eventually(|| async {
+            let created =
+                Api::namespaced(admin.clone(), place).create(&dry, &pod(place)).await.map_err(|e| e.to_string())?;
+            let mounts = created.spec.unwrap().containers.remove(0).volume_mounts.unwrap_or_default();
+            if mounts.iter().any(|mount| mount.name == "model-llama") { Ok(()) } else { Err("not injected".to_owned()) }
+        })
+        .await;
+    }
+    eventually(|| async {
+        match Api::namespaced(admin.clone(), "narrow-3").create(&dry, &pod("narrow-3")).await {
+            Err(kube::Error::Api(status)) if status.message.contains("model not found: llama") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -78,6 +78,7 @@ fn write(secret: &Secret, directory: &Path) {
 /// A replica on a free port.
 async fn replica(directory: &Path) -> u16 {
     let options = Options {
+        watch_namespaces: Vec::new(),
         kubeconfig: None,
         port: 0,
         cert_dir: directory.to_owned(),

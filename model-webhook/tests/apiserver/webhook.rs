@@ -136,7 +136,12 @@ pub struct Running {
 impl Running {
     /// Starts one on free ports and waits until it is ready.
     pub async fn start() -> Self {
-        let client = client(Some(IDENTITY)).await;
+        Self::start_as(IDENTITY, &[]).await
+    }
+
+    /// The same for some namespaces, with the rights of another user.
+    pub async fn start_as(identity: &str, namespaces: &[&str]) -> Self {
+        let client = client(Some(identity)).await;
         let directory = tempfile::tempdir().unwrap();
         let certificates = Certificates::generate(&["127.0.0.1".to_owned()]).unwrap();
         certificates.write(directory.path()).unwrap();
@@ -146,6 +151,7 @@ impl Running {
             cert_dir: directory.path().to_owned(),
             health_port: 0,
             metrics_port: 0,
+            watch_namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
             when_not_ready: WhenNotReady::Deny,
             downloader: ContentPlace::Revisions,
         };

@@ -1,0 +1,75 @@
+//! Watches of all namespaces, or of a few as if there were no others.
+//!
+//! The API server serves a watch of one namespace or of all of them. An operator that may see some only needs a watch for
+//! each, and caches that take them for one: [`Namespaces::watch`].
+
+mod merged;
+
+use std::fmt::Debug;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+use merged::merged;
+
+/// The namespaces that are looked at. Default: all, those of the future too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces(Vec<String>);
+
+impl Namespaces {
+    /// These and no others, or all where none is named. Spaces, empty names and repetitions are dropped.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let mut names: Vec<_> = names.into_iter().map(|name| name.trim().to_owned()).collect();
+        names.retain(|name| !name.is_empty());
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
+    }
+
+    /// Everything of one kind in these namespaces, first as a list, then as it changes. Broken watches begin again, with a
+    /// growing delay.
+    ///
+    /// Like any watch it may begin anew with a whole list; of several namespaces all do then.
+    #[must_use]
+    pub fn watch<K>(
+        &self,
+        client: &Client,
+        config: watcher::Config,
+    ) -> BoxStream<'static, watcher::Result<watcher::Event<K>>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let (client, names) = (client.clone(), self.0.clone());
+        match &names[..] {
+            [] => watcher(Api::<K>::all(client), config).default_backoff().boxed(),
+            [name] => watcher(Api::<K>::namespaced(client, name), config).default_backoff().boxed(),
+            _ => merged(move || {
+                let one = |name: &String| watcher(Api::<K>::namespaced(client.clone(), name), config.clone());
+                names.iter().map(|name| one(name).default_backoff().boxed()).collect()
+            })
+            .boxed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Namespaces;
+
+    #[test]
+    fn no_name_means_all() {
+        let of = |text: &str| Namespaces::new(text.split(',').map(str::to_owned));
+        assert_eq!(of(""), Namespaces::default());
+        assert_eq!(of(" , "), Namespaces::default());
+        assert_eq!(of("b, a,b,"), Namespaces(vec!["a".to_owned(), "b".to_owned()]));
+    }
+}
