@@ -53,6 +53,9 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- with $values.downloads.maxConcurrentPerHost -}}
 {{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS_PER_HOST" (int . | toString) -}}
 {{- end -}}
+{{- with $values.watchNamespaces -}}
+{{- $_ := set $env "MODEL_CONTROLLER_WATCH_NAMESPACES" (join "," .) -}}
+{{- end -}}
 {{- with include "model-operator.download-env" .root -}}
 {{- $_ := set $env "MODEL_CONTROLLER_DOWNLOAD_ENV" . -}}
 {{- end -}}
@@ -98,6 +101,9 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- if ne . "deny" -}}
 {{- $args = append $args (printf "--when-not-ready=%s" .) -}}
 {{- end -}}
+{{- end -}}
+{{- with .root.Values.watchNamespaces -}}
+{{- $args = append $args (printf "--watch-namespaces=%s" (join "," .)) -}}
 {{- end -}}
 {{- $_ := set .container "args" $args -}}
 {{- end -}}

@@ -55,6 +55,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("airGap.proxy.https", json!("http://proxy.example.com:3129")),
         ("airGap.proxy.noProxy", json!(".svc,10.0.0.0/8")),
         ("airGap.caConfigMap", json!("company-ca")),
+        ("watchNamespaces", json!(["team-a"])),
         ("monitoring.podMonitor.enabled", json!(false)),
         ("monitoring.podMonitor.interval", json!("5s")),
         ("monitoring.podMonitor.labels", json!({ "release": "prometheus" })),
@@ -209,4 +210,41 @@ fn cert_manager_issues_the_certificate_that_the_webhook_mounts() {
     assert_eq!(registration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"], "models/model-webhook");
     assert!(registration["webhooks"][0]["clientConfig"]["caBundle"].is_null());
     assert!(!objects.contains_key(&("Secret".to_owned(), "model-webhook-tls".to_owned())));
+}
+
+/// Rights in the named namespaces, and for the cluster as a whole only to what belongs to no namespace.
+#[test]
+fn watched_namespaces_get_roles_in_place_of_cluster_roles() {
+    let objects = render("models", &json!({ "watchNamespaces": ["team-a"] })).unwrap();
+    let find = |kind: &str, name: &str| objects.get(&(kind.to_owned(), name.to_owned()));
+    let everywhere = render("models", &json!({})).unwrap();
+    for component in ["model-controller", "model-webhook"] {
+        let name = format!("{component}-models");
+        let (role, binding) = (find("Role", &name).unwrap(), find("RoleBinding", &name).unwrap());
+        assert_eq!(
+            (&role["metadata"]["namespace"], &binding["metadata"]["namespace"]),
+            (&json!("team-a"), &json!("team-a"))
+        );
+        assert_eq!(
+            binding["roleRef"],
+            json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name })
+        );
+        let whole = &everywhere[&("ClusterRoleBinding".to_owned(), component.to_owned())];
+        assert_eq!(binding["subjects"], whole["subjects"]);
+        // No right is lost, and none is new.
+        let rules =
+            |role: Option<&Value>| role.map(|role| role["rules"].as_array().unwrap().clone()).unwrap_or_default();
+        let wide = rules(find("ClusterRole", component));
+        assert!(wide.iter().all(|rule| rule["apiGroups"] == json!(["storage.k8s.io"])), "{wide:?}");
+        assert_eq!(find("ClusterRoleBinding", component).is_some(), !wide.is_empty());
+        let before = rules(everywhere.get(&("ClusterRole".to_owned(), component.to_owned())));
+        let after = [rules(Some(role)), wide].concat();
+        assert_eq!(after.len(), before.len());
+        assert!(before.iter().all(|rule| after.contains(rule)));
+    }
+    let environment = &deployment(&objects, "model-controller")["containers"][0]["env"];
+    let namespaces = json!({ "name": "MODEL_CONTROLLER_WATCH_NAMESPACES", "value": "team-a" });
+    assert!(environment.as_array().unwrap().contains(&namespaces), "{environment}");
+    let arguments = &deployment(&objects, "model-webhook")["containers"][0]["args"];
+    assert!(arguments.as_array().unwrap().contains(&json!("--watch-namespaces=team-a")), "{arguments}");
 }
