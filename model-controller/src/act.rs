@@ -7,10 +7,10 @@ use kube::{Client, Resource, ResourceExt};
 use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Write};
 use model_core::labels::FIELD_MANAGER;
-use model_core::names::job_name;
+use model_core::names::{job_name, prune_job_name};
 use model_core::observed::Placement;
 use model_core::persisted::Persisted;
-use model_resources::{claim, download_job, placed};
+use model_resources::{claim, download_job, placed, prune_job};
 use serde_json::json;
 
 use crate::context::Context;
@@ -35,11 +35,24 @@ pub(crate) async fn write_children(
             Write::CreateJob => {
                 let doing = "create the download Job";
                 let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-                let jobs: Api<Job> = Api::namespaced(context.client.clone(), model.namespace);
                 let job = placed(download_job(model, &context.settings, claim_uid), placement);
-                jobs.create(&created_by(), &job).await.map_err(|error| Error::api(doing, error))?;
+                create_job(context, model, doing, &job).await?;
             }
-            Write::DeleteJob { uid } => delete_job(&context.client, model, uid).await?,
+            Write::DeleteJob { uid } => {
+                delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
+            }
+            Write::CreatePruneJob(step) => {
+                let doing = "create the Job that removes earlier content";
+                let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
+                if let Some(job) = prune_job(model, &context.settings, claim_uid, step) {
+                    create_job(context, model, doing, &placed(job, placement)).await?;
+                }
+            }
+            Write::DeletePruneJob { uid, and_wait } => {
+                // In the foreground a Job stays until its pods are gone.
+                let policy = if *and_wait { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
+                delete_job(&context.client, model, &prune_job_name(model.name), uid, policy).await?;
+            }
         }
     }
     Ok(())
@@ -52,18 +65,29 @@ async fn create_claim(client: &Client, model: &Persisted<'_>) -> Result<String, 
     created.uid().ok_or(Error::Raced { doing })
 }
 
-/// Deletes the Job of this UID. One that is gone, or replaced by another, is left alone.
-async fn delete_job(client: &Client, model: &Persisted<'_>, uid: &str) -> Result<(), Error> {
+async fn create_job(context: &Context, model: &Persisted<'_>, doing: &'static str, job: &Job) -> Result<(), Error> {
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), model.namespace);
+    jobs.create(&created_by(), job).await.map(drop).map_err(|error| Error::api(doing, error))
+}
+
+/// Deletes the Job of this name and UID. One that is gone, or replaced by another, is left alone.
+async fn delete_job(
+    client: &Client,
+    model: &Persisted<'_>,
+    name: &str,
+    uid: &str,
+    policy: PropagationPolicy,
+) -> Result<(), Error> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        propagation_policy: Some(PropagationPolicy::Background),
+        propagation_policy: Some(policy),
         ..DeleteParams::default()
     };
-    match jobs.delete(&job_name(model.name), &params).await {
+    match jobs.delete(name, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(error) => Err(Error::api("delete the stale Job", error)),
+        Err(error) => Err(Error::api("delete a Job that is of no more use", error)),
     }
 }
 

@@ -12,6 +12,7 @@ use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Write};
 use model_core::host::source_host;
 use model_core::labels;
+use model_core::names::job_name;
 use model_core::observed::{JobState, Observed};
 use model_core::persisted::Persisted;
 use model_core::queue::{Key, Limits, Place, Queue, Ticket};
@@ -187,8 +188,11 @@ pub(crate) fn is_queued(status: &ModelStatus) -> bool {
     downloaded.is_some_and(|condition| condition.reason == Reason::Queued.as_str())
 }
 
-/// Whether a Job has neither succeeded nor failed.
+/// Whether a Job is a download that has neither succeeded nor failed.
 pub(crate) fn is_running(job: &Job) -> bool {
+    if job.labels().get(labels::MODEL).is_none_or(|model| job.name_any() != job_name(model)) {
+        return false;
+    }
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     !conditions
         .into_iter()

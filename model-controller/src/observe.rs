@@ -9,9 +9,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_core::labels;
-use model_core::names::job_name;
+use model_core::names::{job_name, prune_job_name};
 use model_core::observed::{
-    JobState, Observed, Placement, claim_state, is_misplaced, job_state, newest_pod, nodes_of, placement, pod_trouble,
+    JobState, Observed, Placement, Users, claim_state, is_misplaced, job_state, newest_pod, nodes_of, placement,
+    pod_trouble, prune_job,
 };
 use model_core::persisted::Persisted;
 use model_core::reason::Reason;
@@ -32,6 +33,10 @@ pub(crate) struct Children {
     pub class_exists: Option<bool>,
     /// Where a new Job can mount the claim. `None` where nobody looked.
     pub placement: Option<Placement>,
+    // Boxed: it would make the future of every pass larger.
+    pub prune: Option<Box<Job>>,
+    /// Which contents pods name. `None` where nobody looked.
+    pub users: Option<Users>,
 }
 
 impl Children {
@@ -47,7 +52,9 @@ impl Children {
         let pod = job.as_ref().and_then(|job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned());
         let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
         let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
-        Self { claim, job, pod, class_exists: None, placement: None }
+        let prune = ObjectRef::new(&prune_job_name(model.name)).within(model.namespace);
+        let prune = context.jobs.get(&prune).map(|job| Box::new((*job).clone()));
+        Self { claim, job, pod, class_exists: None, placement: None, prune, users: None }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
@@ -57,6 +64,8 @@ impl Children {
         let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
         let (claim_name, job_name) = (model.claim_name(), job_name(model.name));
         let job = jobs.get_opt(&job_name).await.map_err(|error| Error::api("read the Job", error))?;
+        let prune = jobs.get_opt(&prune_job_name(model.name)).await;
+        let prune = prune.map_err(|error| Error::api("read the prune Job", error))?.map(Box::new);
         let claim = claims.get_opt(&claim_name).await.map_err(|error| Error::api("read the claim", error))?;
         let pod = match &job {
             Some(job) => live_pod(client, model, job).await?,
@@ -66,7 +75,7 @@ impl Children {
             Some(claim) => class_exists(client, claim).await?,
             None => None,
         };
-        let found = Self { claim, job, pod, class_exists, placement: None };
+        let found = Self { claim, job, pod, class_exists, placement: None, prune, users: None };
         // The list is long in a busy namespace, so it is read only where a Job may be made.
         let placement = match &found.claim {
             Some(claim) if found.job.is_none() || found.is_stuck() => Some(live_placement(client, model, claim).await?),
@@ -86,6 +95,16 @@ impl Children {
         self.is_stuck() && self.placement.as_ref().is_some_and(|placement| is_misplaced(job, placement))
     }
 
+    /// Looks which contents the pods of the namespace name now. No selector finds the pods of a claim, so this lists them
+    /// all; it is done only when there is something to prune.
+    pub(crate) async fn look_at_users(&mut self, client: &Client, model: &Persisted<'_>) -> Result<(), Error> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
+        let pods = pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the pods", error))?;
+        self.users = Some(Users::of_claim(&model.claim_name(), &pods.items));
+        self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods.items));
+        Ok(())
+    }
+
     /// Reduces the objects to what can change the outcome, as if there were no line for downloads.
     pub(crate) fn observed<'a>(&self, context: &Context, model: &'a Persisted<'a>, now: Timestamp) -> Observed<'a> {
         let claim = claim_state(model, self.claim.as_ref(), self.class_exists);
@@ -98,6 +117,7 @@ impl Children {
         };
         let writer = context.writers.of(model.namespace, model.name);
         let wanted_path = model.content_path(&context.settings.downloader);
+        let prune = prune_job(model, &claim, self.prune.as_deref());
         Observed {
             model,
             wanted_path,
@@ -106,6 +126,8 @@ impl Children {
             job,
             writer,
             queue: None,
+            prune,
+            users: self.users.clone(),
         }
     }
 }

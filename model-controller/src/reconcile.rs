@@ -70,8 +70,12 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
         return Ok(Action::await_change());
     }
     let persisted = Persisted::try_from(&model)?;
-    let children = Children::live(&context.client, &persisted).await?;
-    let next = Next::of(context, &model, &persisted, &children, now);
+    let mut children = Children::live(&context.client, &persisted).await?;
+    let mut next = Next::of(context, &model, &persisted, &children, now);
+    if next.decision.wants_users {
+        children.look_at_users(&context.client, &persisted).await?;
+        next = Next::of(context, &model, &persisted, &children, now);
+    }
     // Not by the caches: they may not have seen the Job that the last pass made.
     next.leave(context, &persisted);
     let claim_uid = children.claim.as_ref().and_then(ResourceExt::uid);
@@ -131,7 +135,7 @@ impl Next {
     }
 
     fn is_settled(&self, model: &Model) -> bool {
-        self.decision.writes.is_empty() && model.status.as_ref() == Some(&self.status)
+        self.decision.writes.is_empty() && !self.decision.wants_users && model.status.as_ref() == Some(&self.status)
     }
 
     /// Gives the place in the line up, where it is of no use.

@@ -13,6 +13,12 @@ const FORMAT: u32 = 1;
 /// Number of hex digits of an id.
 pub const LENGTH: usize = 20;
 
+/// Whether this can be a content id: [`LENGTH`] hex digits.
+#[must_use]
+pub fn is_content_id(text: &str) -> bool {
+    text.len() == LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The content id of a source, a version and the value of the refresh annotation: the first [`LENGTH`] hex digits of
 /// the SHA-256 over canonical JSON, with sorted keys and without absent fields.
 ///
@@ -83,7 +89,10 @@ mod tests {
     #[test]
     fn source_version_and_refresh_each_count() {
         let base = content_id(&hugging_face("main"), None, None);
-        assert_eq!(base.len(), LENGTH);
+        assert!(is_content_id(&base));
+        for other in ["", "lost+found", &base[1..], &base.to_uppercase(), "../../../../../../.."] {
+            assert!(!is_content_id(other), "{other}");
+        }
         assert_ne!(base, content_id(&hugging_face("v2"), None, None));
         assert_ne!(base, content_id(&hugging_face("main"), Some("main"), None));
         assert_ne!(base, content_id(&hugging_face("main"), None, Some("main")));

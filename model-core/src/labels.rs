@@ -21,6 +21,9 @@ pub const CONTENT_ID: &str = "models.main-currents.news/content-id";
 /// Annotation on the Job: the UID of the claim that it writes to.
 pub const CLAIM_UID: &str = "models.main-currents.news/claim-uid";
 
+/// Annotation on a prune Job: what it does, as JSON.
+pub const PRUNE: &str = "models.main-currents.news/prune";
+
 /// Annotation on a Model: a time. A new value asks for a new download of the same spec.
 pub const REFRESH: &str = "models.main-currents.news/refresh";
 

@@ -36,6 +36,12 @@ pub fn plan_job_name(model: &str) -> String {
     format!("model-plan-{model}")
 }
 
+/// The Job that takes earlier content off the claim.
+#[must_use]
+pub fn prune_job_name(model: &str) -> String {
+    format!("model-prune-{model}")
+}
+
 /// What the environment variables of a model start with: `MODEL_LLAMA_3_8B` for `llama-3-8b`.
 #[must_use]
 pub fn env_prefix(model: &str) -> String {
@@ -43,10 +49,13 @@ pub fn env_prefix(model: &str) -> String {
     std::iter::once("MODEL_").flat_map(str::chars).chain(model.chars().map(upper)).collect()
 }
 
+/// Directory on the claim that holds a directory for each content.
+pub const REVISIONS: &str = "revisions";
+
 /// Where the loader publishes content on the claim, relative to the claim's root.
 #[must_use]
 pub fn revision_path(content_id: &str) -> String {
-    format!("revisions/{content_id}")
+    format!("{REVISIONS}/{content_id}")
 }
 
 /// The directory of a Model on a claim that it shares with others, relative to the claim's root.
@@ -85,6 +94,7 @@ mod tests {
         assert_eq!(claim_name("llama-3-8b"), "model-llama-3-8b");
         assert_eq!(job_name("llama-3-8b"), "model-download-llama-3-8b");
         assert_eq!(plan_job_name("llama-3-8b"), "model-plan-llama-3-8b");
+        assert_eq!(prune_job_name("llama-3-8b"), "model-prune-llama-3-8b");
         assert_eq!(env_prefix("llama-3-8b"), "MODEL_LLAMA_3_8B");
     }
 
@@ -126,7 +136,7 @@ mod tests {
         #[test]
         fn derived_names_are_dns_labels_and_distinct(a in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?", b in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?") {
             prop_assert!(is_model_name(&a));
-            for name in [claim_name(&a), job_name(&a), plan_job_name(&a)] {
+            for name in [claim_name(&a), job_name(&a), plan_job_name(&a), prune_job_name(&a)] {
                 prop_assert!(name.len() <= 63);
                 prop_assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'));
             }

@@ -69,6 +69,9 @@ pub struct Published {
     /// Number of files that no digest could be checked for. 0 means that every file was verified.
     #[serde(default)]
     pub unverified_files: u64,
+    /// Names of what else lies beside it, published by the same loader.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
 }
 
 /// What a source has, before any of it is downloaded.

@@ -71,6 +71,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         observed_generation: Some(seen.model.generation),
         content: decision.content.clone(),
         claim_uid: decision.claim_uid.clone(),
+        earlier: decision.earlier.clone(),
         download: decision.download.clone(),
         message: Some(if refreshing {
             format!("ready with earlier content; newer content: {message}")

@@ -33,6 +33,8 @@ pub enum Command {
     Pull(Pull),
     /// Print as JSON what would be downloaded.
     Plan(Plan),
+    /// Take earlier content off a volume: set aside what nobody uses, then put it back or delete it.
+    Prune(Prune),
     /// Read a published directory again and name each file that is changed, missing or extra. Exits with 2 if there is any.
     Verify {
         /// The directory.
@@ -46,6 +48,7 @@ impl Command {
         match self {
             Self::Pull(args) => args.termination_log.as_deref(),
             Self::Plan(args) => args.termination_log.as_deref(),
+            Self::Prune(args) => args.termination_log.as_deref(),
             Self::Verify { .. } => None,
         }
     }
@@ -81,6 +84,26 @@ pub struct Plan {
     #[command(flatten)]
     pub from: SourceArgs,
     /// File to write the sums to, as JSON of less than 4 kB: the termination message of a container.
+    #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
+    pub termination_log: Option<PathBuf>,
+}
+
+/// Take earlier content off a volume.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Directory that holds the published directories.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Rename this directory, so that it cannot be mounted any more. May be repeated, as the following.
+    #[arg(long, value_name = "NAME")]
+    pub set_aside: Vec<String>,
+    /// Give a directory that was set aside its name back.
+    #[arg(long, value_name = "NAME")]
+    pub put_back: Vec<String>,
+    /// Delete what was set aside of this name, and what a download that was given up left. Not what is published under it.
+    #[arg(long, value_name = "NAME")]
+    pub delete: Vec<String>,
+    /// File to write the cause of a failure to, as JSON of less than 4 kB: the termination message of a container.
     #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
     pub termination_log: Option<PathBuf>,
 }

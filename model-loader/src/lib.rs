@@ -4,7 +4,7 @@
 //! - **Fetch**: stream every file into a staging directory beside the target, hashing on the way; retry, resume, compare.
 //! - **Publish**: sync, make read-only, write the [`manifest`], one rename. Until then nothing is visible.
 //!
-//! [`pull()`] does all three, [`verify()`] checks later what was published.
+//! [`pull()`] does all three, [`verify()`] checks later what was published, [`prune()`] takes it away.
 //!
 //! ```no_run
 //! use model_loader::{Meter, Network, Wanted, pull};
@@ -46,6 +46,7 @@ pub mod manifest;
 pub mod name;
 mod plan;
 mod progress;
+mod prune;
 mod publish;
 mod pull;
 mod source;
@@ -57,6 +58,7 @@ pub use error::Error;
 pub use http::RetryPolicy;
 pub use plan::{Plan, PlannedFile, Wanted};
 pub use progress::{Meter, Speed, Totals};
+pub use prune::{Pruning, prune};
 pub use pull::{Network, plan, pull};
 pub use source::{Source, without_secrets};
 pub use verify::{Fault, FaultKind, Verification, recheck, verify};

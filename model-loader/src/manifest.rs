@@ -130,6 +130,7 @@ impl Manifest {
             bytes: self.bytes,
             files: self.files.len() as u64,
             unverified_files: self.files.iter().filter(|file| !file.verified).count() as u64,
+            others: Vec::new(),
         }
     }
 }

@@ -12,9 +12,10 @@ mod seal;
 mod staging;
 
 pub(crate) use earlier::Earlier;
-pub(crate) use lock::NOFOLLOW;
-pub(crate) use place::Place;
+pub(crate) use lock::{NOFOLLOW, open_lock};
+pub(crate) use place::{Place, hidden_name};
 pub(crate) use release::{remove_file, tidy};
+pub(crate) use seal::{remove_tree, sync};
 pub(crate) use staging::{Staging, UNSYNCED};
 
 use std::{fs, path::Path};

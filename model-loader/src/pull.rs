@@ -76,7 +76,7 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
     if let Some(manifest) = publish::published(&place.dir, &request)? {
         tracing::info!(dir = %place.dir.display(), "is published already");
         publish::tidy(&place);
-        return Ok(already(&manifest, meter));
+        return Ok(Published { others: place.others(), ..already(&manifest, meter) });
     }
     place.check_empty()?;
     meter.enter(Step::Plan);
@@ -84,7 +84,7 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
     let (plan, remote) = plan::plan(wanted, &network.access, &http).await?;
     let (files, bytes, revision) = (plan.files.len(), plan.bytes(), plan.resolved_revision.as_deref());
     tracing::info!(source = %plan.source, revision, files, bytes, "planned");
-    let dir = place.dir.clone();
+    let (dir, others) = (place.dir.clone(), place.others());
     let Some(staging) = Staging::open(place).await? else {
         // Another loader was faster; if it brought something else, this says so.
         return publish::published(&dir, &request)?.map(|manifest| already(&manifest, meter)).ok_or_else(|| lost(&dir));
@@ -94,7 +94,7 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
     let records = fetch::fetch(&plan, &with).await?;
     meter.enter(Step::Publish);
     let manifest = Manifest::new(plan.source, request, plan.resolved_revision, records, started_at);
-    let published = manifest.published();
+    let published = Published { others, ..manifest.published() };
     tokio::task::spawn_blocking(move || with.publish(&manifest)).await.map_err(Error::task)??;
     meter.enter(Step::Done);
     tracing::info!(dir = %dir.display(), files = published.files, bytes = published.bytes, unverified = published.unverified_files, "published");

@@ -12,14 +12,14 @@ use model_core::{
     reason::Reason,
     report::{Outcome, Planned, Published},
 };
-use model_loader::{Error, Meter, Network, Totals, manifest::Manifest, plan, pull, recheck, verify};
+use model_loader::{Error, Meter, Network, Pruning, Totals, manifest::Manifest, plan, prune, pull, recheck, verify};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 
 use crate::{
-    cli::{Command, Plan, Pull},
+    cli::{Command, Plan, Prune, Pull},
     console::Console,
     display::Display,
     outcome,
@@ -30,6 +30,7 @@ pub fn run(command: Command, console: &Console) -> u8 {
     let result = match command {
         Command::Pull(args) => return run_pull(&args, console),
         Command::Plan(args) => return run_plan(&args, console),
+        Command::Prune(args) => return run_prune(args, console),
         Command::Verify { dir } => run_verify(&dir, console),
     };
     result.unwrap_or_else(|error| report(&error, console))
@@ -132,6 +133,13 @@ fn run_plan(args: &Plan, console: &Console) -> u8 {
     };
     outcome::leave(args.termination_log.as_deref(), &outcome);
     code
+}
+
+fn run_prune(args: Prune, console: &Console) -> u8 {
+    let Prune { dir, set_aside, put_back, delete, termination_log } = args;
+    let Err(error) = prune(&dir, &Pruning { set_aside, put_back, delete }) else { return 0 };
+    outcome::leave(termination_log.as_deref(), &Outcome::Failed(error.failure()));
+    report(&error, console)
 }
 
 fn run_verify(dir: &Path, console: &Console) -> Result<u8, Error> {

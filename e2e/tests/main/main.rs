@@ -13,6 +13,7 @@ mod memory;
 mod metrics;
 mod pods;
 mod progress;
+mod prunes;
 mod rbac;
 mod refreshes;
 mod restricted;
@@ -70,6 +71,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("gated_deployment", gates::a_gated_deployment_reads_its_model),
         scenario("gated_spec_change", gates::the_spec_changes_while_a_deployment_is_gated),
         scenario("gate_removed_by_hand", gates::a_gate_is_removed_by_hand),
+        scenario("prune", prunes::earlier_content_is_pruned_once_no_pod_names_it),
         scenario("refresh_fetches_what_changed", refreshes::a_refresh_fetches_what_changed),
         scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
         scenario("restricted_namespace", restricted::models_in_a_restricted_namespace),

@@ -52,6 +52,7 @@ pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
         version: None,
         credentials_secret: secret.map(str::to_owned),
         node_selector: std::collections::BTreeMap::new(),
+        keep_revisions: 1,
         job_template: None,
     };
     Ok((name.clone(), Model::new(&name, spec)))

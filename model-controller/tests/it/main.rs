@@ -7,6 +7,7 @@ mod life;
 mod namespaces;
 mod placement;
 mod plane;
+mod prunes;
 mod queue;
 mod replica;
 mod shared_claims;

@@ -174,6 +174,11 @@ impl Scene {
     }
 
     pub async fn job_ends(&self, condition: &str) {
+        self.ends("model-download-llama", condition).await;
+    }
+
+    /// The Job of this name ends.
+    pub async fn ends(&self, job: &str, condition: &str) {
         let now = "2026-01-01T00:00:00Z";
         let before = if condition == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
         let mut status = json!({
@@ -187,7 +192,7 @@ impl Scene {
         if condition == "Complete" {
             status["completionTime"] = json!(now);
         }
-        self.patch_status(&self.jobs, "model-download-llama", &status).await;
+        self.patch_status(&self.jobs, job, &status).await;
     }
 
     pub async fn patch_status<K>(&self, api: &Api<K>, name: &str, status: &Value)

@@ -9,7 +9,7 @@ mod status;
 pub use job_template::JobTemplate;
 pub use source::{HuggingFaceSource, S3Source, Source, SourceType, UrlSource};
 pub use spec::{AccessMode, Model, ModelSpec, Storage};
-pub use status::{Content, DownloadStatus, LastFailure, ModelStatus, Phase};
+pub use status::{Content, DownloadStatus, EarlierContent, LastFailure, ModelStatus, Phase};
 
 /// Version of the API.
 pub const VERSION: &str = "v1alpha1";

@@ -47,6 +47,11 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub node_selector: BTreeMap<String, String>,
+    /// How many contents stay on the claim, the mounted one included. Default 1. More make the way back to an earlier one
+    /// short: nothing is downloaded again. What a pod still names stays in any case, whatever phase the pod is in.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 50))]
+    pub keep_revisions: i32,
     /// Further settings of the download Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_template: Option<JobTemplate>,
@@ -125,6 +130,10 @@ impl AccessMode {
             Self::ReadWriteOncePod => "ReadWriteOncePod",
         }
     }
+}
+
+const fn one() -> i32 {
+    1
 }
 
 fn read_write_once() -> Vec<AccessMode> {

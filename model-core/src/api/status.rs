@@ -66,6 +66,10 @@ pub struct ModelStatus {
     /// UID of the claim that the content lies on. Another UID means that the claim was made anew, so the content is lost.
     #[serde(default, rename = "claimUID", skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,
+    /// What lies on the claim beside the published content, the newest first. It goes once `spec.keepRevisions` does not keep
+    /// it, it was not offered for ten minutes, and no pod names it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierContent>,
     /// The newest download, running or ended. Absent until one was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download: Option<DownloadStatus>,
@@ -94,6 +98,22 @@ pub struct Content {
     /// Whether every file was checked against a digest of its source.
     #[serde(default)]
     pub verified: bool,
+}
+
+/// Content on the claim that is not offered any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EarlierContent {
+    /// Content id.
+    pub id: String,
+    /// Since when it is not offered.
+    pub since: Time,
+    /// Whether it is what is left of a download that was given up. It was never offered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    /// Whether it was set aside: no pod can mount it, and it is deleted next unless a pod names it all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_aside: bool,
 }
 
 /// One download, with all its attempts.

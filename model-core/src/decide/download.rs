@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::retry::{Retry, retry};
-use super::{Step, Write, stale_job};
+use super::{Step, Write, prune, stale_job};
 use crate::api::{Content, DownloadStatus, LastFailure, Phase};
 use crate::names::job_name;
 use crate::observed::{ClaimState, JobState, Observed, Placement, Unmounted};
@@ -169,6 +169,9 @@ fn start(seen: &Observed, now: Timestamp) -> Step {
     if let Some(place) = &seen.queue {
         let from = place.host.as_ref().map_or(String::new(), |host| format!(" from {host}"));
         return Step::pending(Reason::Queued, format!("waiting for a free download{from}: {place}"));
+    }
+    if let Some(wait) = prune::in_the_way(seen) {
+        return wait;
     }
     let writes = match seen.claim {
         ClaimState::Absent => vec![Write::CreateClaim, Write::CreateJob],

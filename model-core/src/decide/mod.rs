@@ -10,16 +10,18 @@
 //! Published content keeps the phase at `Ready`; what a newer download does then shows in the condition `UpToDate`.
 
 mod download;
+mod prune;
 mod retry;
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Content, DownloadStatus, Phase};
-use crate::observed::{ClaimState, JobState, Observed};
+use crate::api::{Content, DownloadStatus, EarlierContent, Phase};
+use crate::observed::{ClaimState, JobState, Observed, PruneStep};
 use crate::reason::Reason;
 
+pub use prune::OFFERED_UNTIL;
 pub use retry::{JOB_TTL_SECONDS, Retry, retry};
 
 /// How often a conflict with somebody else's object is looked at again.
@@ -44,6 +46,10 @@ pub struct Decision {
     pub up_to_date: bool,
     /// Whether the newest download failed, or could not be started, and nothing is under way.
     pub failed: bool,
+    /// What lies on the claim beside the published content, to record.
+    pub earlier: Vec<EarlierContent>,
+    /// Whether a decision needs [`Observed::users`], and nobody looked.
+    pub wants_users: bool,
     /// The writes that make it true, in order. They come before the status is recorded.
     pub writes: Vec<Write>,
     /// When to look again if nothing happens before. `None`: only when something happens.
@@ -73,6 +79,15 @@ pub enum Write {
         /// UID of the Job.
         uid: String,
     },
+    /// Create the prune Job for this step.
+    CreatePruneJob(PruneStep),
+    /// Delete the prune Job of this UID, and no other.
+    DeletePruneJob {
+        /// UID of the Job.
+        uid: String,
+        /// Whether the Job stays until its pod is gone.
+        and_wait: bool,
+    },
 }
 
 /// Decides the next step of one Model. Total and pure: equal input gives equal output.
@@ -100,7 +115,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
             Some(_) | None => download::next(seen, now),
         },
     };
-    next.into_decision(seen, published)
+    prune::prune(next.into_decision(seen, published), seen, now)
 }
 
 /// The recorded content, whether or not it still exists.
@@ -243,6 +258,8 @@ impl Step {
             download: self.download.or(recorded),
             up_to_date,
             failed: self.phase == Phase::Failed,
+            earlier: Vec::new(),
+            wants_users: false,
             writes: self.writes,
             look_again: self.look_again,
         }

@@ -72,7 +72,7 @@ fn is_stale(job: &Job, model: &Persisted, claim: &ClaimState) -> bool {
     annotation(labels::CONTENT_ID) != Some(&model.content_id) || !same_claim
 }
 
-fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
+pub(super) fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
 }

@@ -7,6 +7,7 @@ mod claim;
 mod job;
 mod placement;
 mod pod;
+mod prune;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use claim::claim_state;
 pub use job::{job_state, newest_pod};
 pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
+pub use prune::{PruneJob, PruneStep, Users, prune_job};
 
 use crate::persisted::Persisted;
 use crate::queue::Place;
@@ -40,6 +42,10 @@ pub struct Observed<'a> {
     pub writer: Option<String>,
     /// Where the Model stands in the line for a download. `None`: it may start one.
     pub queue: Option<Place>,
+    /// The prune Job of our name.
+    pub prune: PruneJob,
+    /// Which contents pods name. `None` where nobody looked.
+    pub users: Option<Users>,
 }
 
 /// The claim, reduced to what can change the outcome.
@@ -67,6 +73,17 @@ pub enum ClaimState {
         /// Why it cannot bind, where that is known.
         trouble: Option<Failure>,
     },
+}
+
+impl ClaimState {
+    /// The UID of a claim that is ours.
+    #[must_use]
+    pub fn uid(&self) -> Option<&str> {
+        match self {
+            Self::Ours { uid, .. } => Some(uid),
+            Self::Absent | Self::Missing | Self::Terminating | Self::Foreign { .. } | Self::Lost => None,
+        }
+    }
 }
 
 /// The download Job, reduced to what can change the outcome.

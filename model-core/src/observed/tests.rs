@@ -171,7 +171,7 @@ fn the_loader_says_how_it_ended() {
     };
     let complete = json!({"type": "Complete", "status": "True"});
     let report = r#"{"succeeded":{"resolvedRevision":"abc","bytes":7,"files":1}}"#;
-    let published = Published { resolved_revision: Some("abc".into()), bytes: 7, files: 1, unverified_files: 0 };
+    let published = Published { resolved_revision: Some("abc".into()), bytes: 7, files: 1, ..Published::default() };
     assert_eq!(
         state(complete.clone(), &pod(&terminated(0, "Completed", report))),
         JobState::Succeeded { published: Some(published) }

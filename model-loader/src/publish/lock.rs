@@ -48,7 +48,7 @@ pub(super) async fn lock(place: &Place) -> Result<Option<File>, Error> {
 }
 
 /// Opens the lock file, which is created where it is absent.
-pub(super) fn open_lock(path: &Path) -> io::Result<File> {
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NOFOLLOW).open(path)
 }
 

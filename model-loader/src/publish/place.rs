@@ -1,6 +1,7 @@
 //! Where a model goes, and where it is prepared so that the last step is as small as possible.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -8,7 +9,11 @@ use std::{
 use model_core::reason::Reason;
 use rustix::fs::{Access, AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use crate::{Error, name::HIDDEN_DIR};
+use crate::{Error, manifest::Manifest, name::HIDDEN_DIR};
+
+/// Most names that are told of, and the longest of them in bytes: they travel in a termination message.
+const MOST_OTHERS: usize = 50;
+const LONGEST_OTHER: usize = 40;
 
 /// A directory that a model is to be published to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +41,24 @@ impl Place {
             Err(error) => return Err(Error::io("look at", &dir, error)),
         };
         let mounted = exists && (is_mount_point(&dir) || !is_writable(parent));
-        let staging = if mounted {
-            dir.join(HIDDEN_DIR)
-        } else {
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(".partial");
-            parent.join(hidden)
-        };
+        let staging = if mounted { dir.join(HIDDEN_DIR) } else { parent.join(hidden_name(name, "partial")) };
         Ok(Self { dir, staging, mounted })
+    }
+
+    /// What else was published beside the directory, set aside or not: its name, sorted, at most [`MOST_OTHERS`].
+    pub(crate) fn others(&self) -> Vec<String> {
+        let beside = self.dir.parent().filter(|_| !self.mounted).and_then(|parent| fs::read_dir(parent).ok());
+        let published = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok().filter(|name| name.len() <= LONGEST_OTHER)?;
+            let is_other = entry.path() != self.dir && Manifest::path(&entry.path()).exists();
+            let bare = name.strip_prefix('.').and_then(|name| name.strip_suffix(".trash")).unwrap_or(&name);
+            is_other.then(|| bare.to_owned())
+        };
+        let mut names: Vec<_> = beside.into_iter().flatten().flatten().filter_map(published).collect();
+        names.sort();
+        names.dedup();
+        names.truncate(MOST_OTHERS);
+        names
     }
 
     /// Refuses a directory that holds anything that is not ours. An absent one is empty.
@@ -73,6 +87,15 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// The name beside a directory for what is ours and not to be seen: `.NAME.KIND`.
+pub(crate) fn hidden_name(name: impl AsRef<OsStr>, kind: &str) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".");
+    hidden.push(kind);
+    hidden
 }
 
 /// The path with links resolved as far as it exists.

@@ -36,7 +36,7 @@ pub(super) fn unseal(dir: &Path) -> Result<(), Error> {
 }
 
 /// Removes a tree, read-only directories too. Absent is fine.
-pub(super) fn remove_tree(dir: &Path) -> Result<(), Error> {
+pub(crate) fn remove_tree(dir: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(dir) {
         Ok(found) if found.is_dir() => unseal(dir)?,
         Ok(_) => {}
@@ -47,7 +47,7 @@ pub(super) fn remove_tree(dir: &Path) -> Result<(), Error> {
 }
 
 /// Makes entries of a directory survive a crash.
-pub(super) fn sync(dir: &Path) -> Result<(), Error> {
+pub(crate) fn sync(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| Error::io("sync", dir, error))
 }
 

@@ -8,7 +8,7 @@ use model_core::{
 };
 use model_loader::{Meter, Totals, pull};
 
-use crate::world::{World, assert_published, outcome, printed, wanted};
+use crate::world::{World, assert_published, binary, entries, outcome, printed, wanted};
 
 fn recheck(world: &World, log: &Path) -> Output {
     world.binary("hf://acme/tiny").arg("--recheck").arg("--termination-log").arg(log).output().unwrap()
@@ -60,4 +60,39 @@ async fn damage_is_named_and_a_refresh_fetches_no_more_than_what_is_damaged() {
     let large = world.hub.stats().containing("model.safetensors").bytes;
     assert_eq!(large, 0, "what is whole is linked");
     assert!(world.hub.stats().containing("model.onnx").bytes >= 200_000);
+}
+
+/// The record of what lies on the volume can be made anew from what each download tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_else_is_published_is_told_and_pruned_by_name() {
+    let world = World::new();
+    let revisions = world.volume().join("revisions");
+    for name in ["other", "aside"] {
+        pull(&wanted("hf://acme/tiny"), &revisions.join(name), &world.network(), &Meter::default()).await.unwrap();
+    }
+    fs::create_dir_all(revisions.join("no-model")).unwrap();
+    let prune = |arguments: &[&str]| {
+        let log = world.root.path().join("termination-log");
+        let mut run = binary();
+        run.args(["prune", "--dir"]).arg(&revisions).args(arguments).arg("--termination-log").arg(&log);
+        (run.output().unwrap(), log)
+    };
+    let (run, _) = prune(&["--set-aside=aside", "--set-aside=absent"]);
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    for _ in 0..2 {
+        assert_eq!(world.pull("hf://acme/tiny").await.unwrap().others, ["aside", "other"]);
+    }
+    let (run, _) = prune(&["--put-back=aside", "--delete=other"]);
+    assert_eq!(run.status.code(), Some(0), "{}", printed(&run));
+    assert_eq!(entries(&revisions), ["0123", "aside", "no-model", "other"], "what is published is never deleted");
+    prune(&["--set-aside=other"]);
+    prune(&["--delete=other"]);
+    assert_eq!(entries(&revisions), ["0123", "aside", "no-model"]);
+    for name in ["0123", "aside"] {
+        assert_published(&revisions.join(name), &world.served("hf/acme/tiny"));
+    }
+    let (run, log) = prune(&["--delete=../x"]);
+    assert_eq!(run.status.code(), Some(64), "{}", printed(&run));
+    let Outcome::Failed(Failure { reason, .. }) = outcome(&log) else { panic!("it succeeded") };
+    assert_eq!(reason, Reason::WrongUse);
 }

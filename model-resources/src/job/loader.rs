@@ -51,19 +51,32 @@ fn mode(model: &Persisted, image: &str, settings: &DownloadSettings, command: &s
     environment.set_credentials(model);
     let (volumes, mounts): (Vec<_>, Vec<_>) = authorities.into_iter().unzip();
     let container = Container {
+        env: environment.into_variables(),
+        volume_mounts: (!mounts.is_empty()).then_some(mounts),
+        ..container(image, arguments(model, command, further))
+    };
+    Mode { container, volumes, pod_failure_policy: Some(failure_policy()) }
+}
+
+/// Takes earlier content off the claim. It asks nobody for anything, so it gets no credentials.
+pub(super) fn prune(image: &str, arguments: Vec<String>) -> Mode {
+    let container = Container { volume_mounts: Some(vec![claim_mount()]), ..container(image, arguments) };
+    Mode { container, volumes: Vec::new(), pod_failure_policy: Some(failure_policy()) }
+}
+
+fn container(image: &str, mut arguments: Vec<String>) -> Container {
+    arguments.push(format!("--termination-log={TERMINATION_LOG}"));
+    Container {
         name: CONTAINER.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        args: Some(arguments(model, command, further).iter().map(|argument| literal(argument)).collect()),
-        env: environment.into_variables(),
+        args: Some(arguments.iter().map(|argument| literal(argument)).collect()),
         resources: Some(default_resources()),
         security_context: Some(security::container()),
         termination_message_path: Some(TERMINATION_LOG.to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: (!mounts.is_empty()).then_some(mounts),
         ..Container::default()
-    };
-    Mode { container, volumes, pod_failure_policy: Some(failure_policy()) }
+    }
 }
 
 /// The volume of a `ConfigMap`'s authorities, and its mount.
@@ -103,7 +116,6 @@ fn arguments(model: &Persisted, command: &str, further: Vec<String>) -> Vec<Stri
         Source::S3(source) => arguments.push(format!("--source=s3://{}/{}", source.bucket, source.key)),
     }
     arguments.extend(further);
-    arguments.push(format!("--termination-log={TERMINATION_LOG}"));
     arguments
 }
 

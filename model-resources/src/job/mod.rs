@@ -7,6 +7,7 @@ mod environment;
 mod loader;
 mod placement;
 mod plan;
+mod prune;
 mod security;
 mod stock;
 
@@ -25,6 +26,7 @@ use crate::metadata::{child_labels, child_metadata};
 
 pub use placement::placed;
 pub use plan::plan_job;
+pub use prune::prune_job;
 
 /// Where the claim is mounted in the download container.
 pub const MODELS_DIR: &str = "/models";

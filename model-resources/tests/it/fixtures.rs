@@ -13,6 +13,7 @@ pub fn model(name: &str, source: Source) -> Model {
         version: None,
         credentials_secret: None,
         node_selector: [].into(),
+        keep_revisions: 1,
         job_template: None,
     };
     let mut model = Model::new(name, spec);

@@ -1,7 +1,8 @@
 //! Whole objects: a human reads the difference.
 
 use model_core::api::AccessMode;
-use model_resources::{DownloadSettings, claim, download_job, plan_job};
+use model_core::observed::PruneStep;
+use model_resources::{DownloadSettings, claim, download_job, plan_job, prune_job};
 
 use crate::fixtures::{full_template, hugging_face, loader, model, persisted, sources, stock};
 
@@ -120,4 +121,19 @@ fn the_job_with_certificate_authorities_of_the_operator() {
         download_job(&persisted(&model), &with_authorities(stock()), CLAIM_UID),
         download_job(&persisted(&model), &without, CLAIM_UID)
     );
+}
+
+#[test]
+fn the_job_that_prunes() {
+    let mut model = model("llama-3-8b", hugging_face());
+    model.spec.credentials_secret = Some("credentials".into());
+    model.spec.node_selector = [("disk".to_owned(), "nvme".to_owned())].into();
+    let ids = |ids: &[&str]| ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>();
+    let set_aside = PruneStep::SetAside(ids(&["0a", "0b"]));
+    let finish = PruneStep::Finish { put_back: ids(&["0a"]), delete: ids(&["0b"]) };
+    for (name, step) in [("set_aside", set_aside), ("finish", finish)] {
+        let job = prune_job(&persisted(&model), &loader(), CLAIM_UID, &step);
+        insta::assert_yaml_snapshot!(format!("job_prune_{name}"), job);
+        assert_eq!(prune_job(&persisted(&model), &stock(), CLAIM_UID, &step), None);
+    }
 }

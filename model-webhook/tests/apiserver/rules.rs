@@ -139,6 +139,11 @@ async fn what_a_model_cannot_be_is_refused_in_words() {
             with(&[("/spec/jobTemplate", json!({ "activeDeadlineSeconds": 0 }))]),
             "spec.jobTemplate.activeDeadlineSeconds",
         ),
+        (
+            "no revision kept",
+            with(&[("/spec/keepRevisions", json!(0))]),
+            "spec.keepRevisions in body should be greater than or equal to 1",
+        ),
         ("no spec", with(&[("/spec", Value::Null)]), "spec: Required value"),
     ] {
         let refused = create(&models, &model).await.expect_err(case);
@@ -221,6 +226,7 @@ async fn defaults_are_those_of_the_specification() {
         ("/spec/credentialsSecret", None),
         ("/spec/nodeSelector", None),
         ("/spec/jobTemplate", None),
+        ("/spec/keepRevisions", Some(json!(1))),
         ("/status", None),
     ] {
         assert_eq!(created.pointer(pointer).filter(|value| !value.is_null()), value.as_ref(), "{pointer}");

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::world::model;
 use crate::api::{Content, DownloadStatus, ModelStatus, Phase};
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob};
 use crate::persisted::Persisted;
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -95,6 +95,8 @@ fn every_phase_with_every_claim_and_job() {
                     job,
                     writer: None,
                     queue: None,
+                    prune: PruneJob::Absent,
+                    users: None,
                 };
                 let next = decide(&seen, Timestamp::UNIX_EPOCH);
                 // A full house holds up what would start, and nothing else.
@@ -142,7 +144,17 @@ fn a_claim_of_one_pod_is_waited_for_and_published_content_stays() {
         let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
         let (job, writer, queue) = (JobState::Absent, None, None);
         let next = decide(
-            &Observed { model: &persisted, wanted_path, claim, placement, job, writer, queue },
+            &Observed {
+                model: &persisted,
+                wanted_path,
+                claim,
+                placement,
+                job,
+                writer,
+                queue,
+                prune: PruneJob::Absent,
+                users: None,
+            },
             Timestamp::UNIX_EPOCH,
         );
         assert_eq!((next.phase, next.reason), (phase.unwrap_or_default(), Reason::ClaimInUse));

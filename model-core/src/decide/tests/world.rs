@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{AccessMode, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep, Users};
 use crate::persisted::{Downloader, Persisted};
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -26,6 +26,7 @@ pub fn spec(url: &str) -> ModelSpec {
         version: None,
         credentials_secret: None,
         node_selector: BTreeMap::new(),
+        keep_revisions: 1,
         job_template: None,
     }
 }
@@ -48,6 +49,19 @@ struct Job {
     terminating: bool,
 }
 
+/// A prune Job as the API server keeps it.
+#[derive(Clone, Debug)]
+struct Prune {
+    uid: u32,
+    claim: u32,
+    step: PruneStep,
+    done: Option<bool>,
+    terminating: bool,
+}
+
+/// Content on a claim.
+type Spot = (u32, String);
+
 /// The cluster: what exists now.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -58,6 +72,14 @@ pub struct World {
     job: Option<Job>,
     writer: Option<String>,
     queue: Option<Place>,
+    prune: Option<Prune>,
+    /// What can be mounted, and what was set aside.
+    placed: BTreeSet<Spot>,
+    aside: BTreeSet<Spot>,
+    /// What each pod named when it came.
+    pods: Vec<Spot>,
+    /// When each content was last offered.
+    offered: BTreeMap<Spot, Timestamp>,
     uids: u32,
     /// Which content was downloaded in full to which claim.
     downloaded: BTreeSet<(u32, String)>,
@@ -85,6 +107,18 @@ pub enum Happening {
     /// This place in the line for a download, or a free one.
     Queue(Option<usize>),
     TimePasses(u32),
+    /// A pod comes that was admitted while its content was offered, or up to nine minutes later by a webhook that lags.
+    PodComes,
+    /// Somebody applies a copy of a pod of long ago, whose content is still there.
+    OldPodComes,
+    PodGoes,
+    /// The prune Job's pod does this much of its work, and lives or dies.
+    PruneWorks {
+        contents: usize,
+        lives: bool,
+    },
+    PruneGivesUp,
+    PruneGone,
 }
 
 impl World {
@@ -97,6 +131,11 @@ impl World {
             job: None,
             writer: None,
             queue: None,
+            prune: None,
+            placed: BTreeSet::new(),
+            aside: BTreeSet::new(),
+            pods: Vec::new(),
+            offered: BTreeMap::new(),
             uids: 0,
             downloaded: BTreeSet::new(),
             now: Timestamp::UNIX_EPOCH,
@@ -130,6 +169,65 @@ impl World {
         }
     }
 
+    fn prune_job(&self) -> PruneJob {
+        let Some(prune) = &self.prune else { return PruneJob::Absent };
+        let uid = prune.uid.to_string();
+        match prune.done {
+            _ if prune.terminating => PruneJob::Terminating,
+            _ if self.claim != Some(prune.claim) || self.claim_terminating => PruneJob::Stale { uid },
+            None => PruneJob::Running { uid },
+            Some(true) => PruneJob::Done { uid, step: prune.step.clone() },
+            Some(false) => PruneJob::Failed,
+        }
+    }
+
+    fn users(&self) -> Users {
+        let mount = |(_, id): &Spot| serde_json::json!({ "name": "m", "mountPath": "/m", "subPath": format!("revisions/{id}") });
+        let of_claim = self.pods.iter().filter(|(claim, _)| Some(*claim) == self.claim);
+        let pods: Vec<k8s_openapi::api::core::v1::Pod> = of_claim
+            .map(|place| {
+                serde_json::from_value(serde_json::json!({ "spec": {
+                    "volumes": [{ "name": "m", "persistentVolumeClaim": { "claimName": "model-llama" } }],
+                    "containers": [{ "name": "app", "volumeMounts": [mount(place)] }],
+                } }))
+                .unwrap()
+            })
+            .collect();
+        Users::of_claim("model-llama", &pods)
+    }
+
+    fn prune_works(&mut self, contents: usize, lives: bool) {
+        let Some(prune) = self.prune.as_mut().filter(|prune| prune.done.is_none()) else { return };
+        let at = |id: &String| (prune.claim, id.clone());
+        let mut left = contents;
+        let mut next = || {
+            left = left.saturating_sub(1);
+            left > 0
+        };
+        match &prune.step {
+            PruneStep::SetAside(ids) => {
+                for id in ids.iter().take_while(|_| next()) {
+                    if self.placed.remove(&at(id)) {
+                        self.aside.insert(at(id));
+                    }
+                }
+            }
+            PruneStep::Finish { put_back, delete } => {
+                for id in put_back.iter().take_while(|_| next()) {
+                    if !self.placed.contains(&at(id)) && self.aside.remove(&at(id)) {
+                        self.placed.insert(at(id));
+                    }
+                }
+                for id in delete.iter().take_while(|_| next()) {
+                    self.aside.remove(&at(id));
+                }
+            }
+        }
+        if lives && left > 0 && !prune.terminating {
+            prune.done = Some(true);
+        }
+    }
+
     /// One pass of the controller. `writes` is how many it lives for; more than there are: the status is recorded too.
     pub fn look(&mut self, writes: usize) -> Decision {
         self.looks(1, writes)
@@ -148,6 +246,8 @@ impl World {
             job: self.job_state(),
             writer: self.writer.clone(),
             queue: self.queue.clone(),
+            prune: self.prune_job(),
+            users: Some(self.users()),
         };
         let decision = decide(&seen, self.now);
         for _ in 0..controllers {
@@ -175,7 +275,16 @@ impl World {
                     job.terminating = true;
                 }
             }
-            Write::CreateClaim | Write::CreateJob => {}
+            Write::CreatePruneJob(step) if self.prune.is_none() => {
+                let claim = self.claim.expect("a claim to prune");
+                self.prune = Some(Prune { uid: self.uids, claim, step: step.clone(), done: None, terminating: false });
+            }
+            Write::DeletePruneJob { uid, .. } => {
+                if let Some(prune) = self.prune.as_mut().filter(|prune| prune.uid.to_string() == *uid) {
+                    prune.terminating = true;
+                }
+            }
+            Write::CreateClaim | Write::CreateJob | Write::CreatePruneJob(_) => {}
         }
     }
 
@@ -194,6 +303,7 @@ impl World {
                 if let Some(job) = running {
                     job.ended = Some(Ok(()));
                     self.downloaded.insert((job.claim, job.content_id.clone()));
+                    self.placed.insert((job.claim, job.content_id.clone()));
                 }
             }
             Happening::JobFails(reason) => running.into_iter().for_each(|job| {
@@ -213,9 +323,49 @@ impl World {
             }
             Happening::Writer(pod) => self.writer.clone_from(pod),
             Happening::Queue(nth) => self.queue = nth.map(|nth| Place { nth, of: 40, host: None }),
+            Happening::PodComes => {
+                let lag = SignedDuration::from_mins(9);
+                let offered =
+                    self.offered.iter().filter(|((claim, _), at)| Some(*claim) == self.claim && **at + lag > now);
+                let newest = offered.max_by_key(|(_, at)| **at).map(|(place, _)| place.clone());
+                self.pods.extend(newest);
+            }
+            Happening::OldPodComes => {
+                let old = self.placed.iter().find(|(claim, _)| Some(*claim) == self.claim).cloned();
+                self.pods.extend(old);
+            }
+            Happening::PodGoes => {
+                self.pods.pop();
+            }
+            Happening::PruneWorks { contents, lives } => self.prune_works(*contents, *lives),
+            Happening::PruneGivesUp => {
+                self.prune.iter_mut().filter(|prune| prune.done.is_none()).for_each(|prune| prune.done = Some(false));
+            }
+            Happening::PruneGone => {
+                let gone = |prune: &Prune| prune.terminating || prune.done == Some(false);
+                self.prune = self.prune.take().filter(|prune| !gone(prune));
+            }
             Happening::TimePasses(minutes) => self.now += SignedDuration::from_mins((*minutes).into()),
         }
         self.check();
+        self.check_prune();
+    }
+
+    /// What must hold at every moment of every history: no pod loses what it named, what is offered can be mounted, and no
+    /// download runs beside a prune Job.
+    fn check_prune(&mut self) {
+        for pod in &self.pods {
+            assert!(self.placed.contains(pod) || self.aside.contains(pod), "{pod:?} was deleted under a pod");
+        }
+        let loading = self.job.as_ref().is_some_and(|job| job.ended.is_none() && !job.terminating);
+        let pruning = self.prune.as_ref().is_some_and(|prune| prune.done.is_none());
+        assert!(!(loading && pruning), "a download runs beside a prune Job");
+        let Some(status) = &self.model.status else { return };
+        let Some(content) = &status.content else { return };
+        let claim: u32 = status.claim_uid.as_deref().unwrap().parse().unwrap();
+        let place = (claim, content.id.clone());
+        assert!(self.placed.contains(&place), "{place:?} is offered and cannot be mounted");
+        self.offered.insert(place, self.now);
     }
 
     /// What must hold at every moment of every history: what is offered was downloaded in full to the claim that it is
@@ -236,9 +386,18 @@ impl World {
     pub fn kind_step(&mut self) {
         self.happens(&Happening::Queue(None));
         self.happens(&Happening::JobGone);
+        self.happens(&Happening::PruneWorks { contents: usize::MAX, lives: true });
+        self.happens(&Happening::PruneGone);
         self.happens(&Happening::ClaimGone);
         self.happens(&Happening::JobSucceeds);
         self.happens(&Happening::Look { writes: usize::MAX });
+    }
+
+    /// Contents of the claim that can be mounted, those that were set aside, and those that a pod names.
+    pub fn contents(&self) -> (usize, usize, usize) {
+        let of_claim = |places: &BTreeSet<Spot>| places.iter().filter(|(claim, _)| Some(*claim) == self.claim).count();
+        let named: BTreeSet<_> = self.pods.iter().cloned().collect();
+        (of_claim(&self.placed), of_claim(&self.aside), of_claim(&named))
     }
 
     /// Whether the wanted content is offered and lies on the claim that exists.

@@ -1,0 +1,156 @@
+//! Earlier content is taken off the claim, and never under a pod.
+
+#![allow(clippy::unwrap_used, reason = "support code of tests fails as tests do")]
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use model_core::api::{Content, Phase};
+use model_core::labels::{MODEL, PRUNE};
+use model_core::observed::PruneStep;
+use serde_json::json;
+
+use crate::plane::{Scene, until};
+
+const PRUNE_JOB: &str = "model-prune-llama";
+
+/// A pod as the webhook made it when this content was offered.
+fn pod(name: &str, content: &Content) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{ "name": "app", "image": "app", "volumeMounts": [
+                { "name": "model", "mountPath": "/models/llama", "subPath": content.path },
+            ] }],
+            "volumes": [{ "name": "model", "persistentVolumeClaim": { "claimName": "model-llama" } }],
+        },
+    }))
+    .unwrap()
+}
+
+/// Downloads what this address has.
+async fn publish(scene: &Scene, url: &str) -> Content {
+    let before = scene.jobs.get_opt("model-download-llama").await.unwrap().and_then(|job| job.uid());
+    let old = scene.models.get_opt("llama").await.unwrap().and_then(|model| model.status?.content);
+    scene.apply(url).await;
+    scene.job(before.as_deref()).await;
+    scene.job_ends("Complete").await;
+    let status = scene.status_with("the content is offered", |status| {
+        status.phase == Some(Phase::Ready) && status.content.is_some() && status.content != old
+    });
+    status.await.content.unwrap()
+}
+
+/// As if so much time had passed: what is recorded is older.
+async fn eleven_minutes_pass(scene: &Scene) {
+    let mut earlier = scene.status().await.earlier;
+    for content in &mut earlier {
+        content.since.0 -= jiff::SignedDuration::from_mins(11);
+    }
+    scene.patch_status(&scene.models, "llama", &json!({ "earlier": earlier })).await;
+}
+
+fn step(job: &Job) -> PruneStep {
+    serde_json::from_str(&job.annotations()[PRUNE]).unwrap()
+}
+
+async fn prune_job(scene: &Scene, not: Option<&str>) -> Job {
+    until("a prune Job", async || {
+        let job = scene.jobs.get_opt(PRUNE_JOB).await.unwrap()?;
+        (job.uid().as_deref() != not && job.metadata.deletion_timestamp.is_none()).then_some(job)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn earlier_content_goes_in_two_jobs_and_a_pod_in_between_keeps_its_own() {
+    let scene = Scene::new("prune").await;
+    // The namespace's service account is made by a controller that does not run here.
+    let account = serde_json::from_value(json!({ "metadata": { "name": "default" } })).unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let (first, second) =
+        (publish(&scene, "https://example.com/a").await, publish(&scene, "https://example.com/b").await);
+    pods.create(&PostParams::default(), &pod("first", &first)).await.unwrap();
+    publish(&scene, "https://example.com/c").await;
+    let ids: Vec<_> = scene.status().await.earlier.into_iter().map(|earlier| earlier.id).collect();
+    assert_eq!(ids, [second.id.clone(), first.id.clone()], "the newest first");
+    assert!(scene.jobs.get_opt(PRUNE_JOB).await.unwrap().is_none());
+
+    // What a pod names stays.
+    eleven_minutes_pass(&scene).await;
+    let aside = prune_job(&scene, None).await;
+    assert_eq!(step(&aside), PruneStep::SetAside(vec![second.id.clone()]));
+    assert_eq!(aside.labels()[MODEL], "llama");
+    // A copy of a pod of long ago comes while the Job renames. It gets its content back.
+    pods.create(&PostParams::default(), &pod("second", &second)).await.unwrap();
+    scene.ends(PRUNE_JOB, "Complete").await;
+    let finish = prune_job(&scene, aside.uid().as_deref()).await;
+    assert_eq!(step(&finish), PruneStep::Finish { put_back: vec![second.id.clone()], delete: vec![] });
+    scene.ends(PRUNE_JOB, "Complete").await;
+    scene
+        .status_with("what was put back is recorded", |status| status.earlier.iter().all(|known| !known.set_aside))
+        .await;
+
+    // Both pods go, and so do both contents.
+    for name in ["first", "second"] {
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+    eleven_minutes_pass(&scene).await;
+    let (mut last, mut deleted) = (finish.uid(), BTreeSet::new());
+    let next = async |last: Option<String>| {
+        until("another prune Job, or nothing left to prune", async || {
+            if scene.status().await.earlier.is_empty() {
+                return Some(None);
+            }
+            let job = scene.jobs.get_opt(PRUNE_JOB).await.unwrap()?;
+            (job.uid() != last && job.metadata.deletion_timestamp.is_none()).then_some(Some(job))
+        })
+        .await
+    };
+    while let Some(job) = next(last.clone()).await {
+        if let PruneStep::Finish { put_back, delete } = step(&job) {
+            assert_eq!(put_back, Vec::<String>::new());
+            deleted.extend(delete);
+        }
+        scene.ends(PRUNE_JOB, "Complete").await;
+        last = job.uid();
+    }
+    assert_eq!(deleted, BTreeSet::from([first.id, second.id]));
+    let status = scene.status_with("nothing is left", |status| status.earlier.is_empty()).await;
+    assert_eq!(status.phase, Some(Phase::Ready));
+}
+
+#[tokio::test]
+async fn what_the_spec_keeps_stays_and_a_foreign_job_is_left_alone() {
+    let scene = Scene::new("keep").await;
+    publish(&scene, "https://example.com/a").await;
+    let second = publish(&scene, "https://example.com/b").await;
+    let keep = |revisions: i32| Patch::Merge(json!({ "spec": { "keepRevisions": revisions } }));
+    scene.models.patch("llama", &PatchParams::default(), &keep(2)).await.unwrap();
+    let theirs: Job = serde_json::from_value(json!({
+        "metadata": { "name": PRUNE_JOB },
+        "spec": { "template": { "spec": {
+            "restartPolicy": "Never", "containers": [{ "name": "theirs", "image": "theirs" }],
+        } } },
+    }))
+    .unwrap();
+    let theirs = scene.jobs.create(&PostParams::default(), &theirs).await.unwrap();
+    eleven_minutes_pass(&scene).await;
+    scene.models.patch("llama", &PatchParams::default(), &keep(1)).await.unwrap();
+    let status = scene.status_with("the change is seen", |status| status.observed_generation == Some(4)).await;
+    assert_eq!((status.phase, status.earlier.len()), (Some(Phase::Ready), 1));
+    assert_eq!(scene.jobs.get(PRUNE_JOB).await.unwrap().resource_version(), theirs.resource_version());
+    scene.jobs.delete(PRUNE_JOB, &DeleteParams::background()).await.unwrap();
+    // Nobody watches what is not ours: the next change of the Model brings it on.
+    let touch = json!({ "metadata": { "annotations": { "touched": "yes" } } });
+    scene.models.patch("llama", &PatchParams::default(), &Patch::Merge(&touch)).await.unwrap();
+    let job = prune_job(&scene, None).await;
+    let PruneStep::SetAside(ids) = step(&job) else { panic!("{job:#?}") };
+    assert!(ids.len() == 1 && ids[0] != second.id);
+}

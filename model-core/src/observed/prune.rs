@@ -1,0 +1,219 @@
+//! The prune Job as a value, and which pods still name what it would take away.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use super::job::condition;
+use super::{ClaimState, is_ours};
+use crate::labels::{CLAIM_UID, MANAGED_BY, MANAGER, PRUNE};
+use crate::names::REVISIONS;
+use crate::persisted::Persisted;
+
+/// What one prune Job does. It stands in the Job's annotation [`PRUNE`] as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PruneStep {
+    /// Renames these contents, so that no pod can mount them any more. Nothing is lost.
+    SetAside(Vec<String>),
+    /// Ends what a Job before it began.
+    #[serde(rename_all = "camelCase")]
+    Finish {
+        /// Contents that a pod names after all: their names are given back.
+        #[serde(default)]
+        put_back: Vec<String>,
+        /// Contents that nobody names: what was set aside of them is deleted.
+        #[serde(default)]
+        delete: Vec<String>,
+    },
+}
+
+/// The prune Job, reduced to what can change the outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PruneJob {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It is being deleted; its pod may still work.
+    Terminating,
+    /// It has not ended.
+    Running {
+        /// Its UID.
+        uid: String,
+    },
+    /// It did all of its step.
+    Done {
+        /// Its UID.
+        uid: String,
+        /// What it did.
+        step: PruneStep,
+    },
+    /// It gave up. It stays to be looked at until its TTL removes it, and then it is tried again.
+    Failed,
+    /// It was made for another claim, or says nothing that we understand.
+    Stale {
+        /// Its UID.
+        uid: String,
+    },
+    /// It belongs to somebody else, so nothing is pruned.
+    Foreign,
+}
+
+/// Reduces the prune Job of our name.
+#[must_use]
+pub fn prune_job(model: &Persisted, claim: &ClaimState, job: Option<&Job>) -> PruneJob {
+    let Some(job) = job else { return PruneJob::Absent };
+    let meta = &job.metadata;
+    if !is_ours(meta, model) {
+        return PruneJob::Foreign;
+    }
+    if meta.deletion_timestamp.is_some() {
+        return PruneJob::Terminating;
+    }
+    let uid = meta.uid.clone().unwrap_or_default();
+    let annotation = |key| meta.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+    let step = annotation(PRUNE).and_then(|json| serde_json::from_str(json).ok());
+    let (Some(step), true) = (step, claim.uid().is_some() && annotation(CLAIM_UID) == claim.uid()) else {
+        return PruneJob::Stale { uid };
+    };
+    match (condition(job, "Complete"), condition(job, "Failed")) {
+        (Some(_), _) => PruneJob::Done { uid, step },
+        (None, Some(_)) => PruneJob::Failed,
+        (None, None) => PruneJob::Running { uid },
+    }
+}
+
+/// The contents of a claim that pods name, whatever phase these pods are in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users {
+    ids: BTreeSet<String>,
+    /// A pod mounts the claim as a whole, so it may use any of them.
+    all: bool,
+}
+
+impl Users {
+    /// Whether a pod names this content.
+    #[must_use]
+    pub fn name(&self, id: &str) -> bool {
+        self.all || self.ids.contains(id)
+    }
+
+    /// Reads the pods of a namespace. Our own Jobs mount the claim as a whole, and use none of it.
+    #[must_use]
+    pub fn of_claim<'a>(claim: &str, pods: impl IntoIterator<Item = &'a Pod>) -> Self {
+        let mut users = Self::default();
+        for pod in pods.into_iter().filter(|pod| !is_own_job(&pod.metadata)) {
+            users.add(claim, pod);
+        }
+        users
+    }
+
+    fn add(&mut self, claim: &str, pod: &Pod) {
+        let Some(spec) = &pod.spec else { return };
+        let of_claim =
+            spec.volumes.iter().flatten().filter(|volume| {
+                volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name == claim)
+            });
+        let volumes: BTreeSet<_> = of_claim.map(|volume| volume.name.as_str()).collect();
+        let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let mounts = containers.flat_map(|container: &Container| container.volume_mounts.iter().flatten());
+        for mount in mounts.filter(|mount| volumes.contains(mount.name.as_str())) {
+            match mount.sub_path.as_deref().and_then(content_of) {
+                Some(id) if mount.sub_path_expr.is_none() => {
+                    self.ids.insert(id.to_owned());
+                }
+                _ => self.all = true,
+            }
+        }
+    }
+}
+
+/// The content id in a path on the claim: what follows `revisions/`.
+fn content_of(path: &str) -> Option<&str> {
+    let mut segments = path.split('/');
+    segments.find(|segment| *segment == REVISIONS)?;
+    segments.next().filter(|id| !id.is_empty() && *id != "." && *id != "..")
+}
+
+/// Whether this is the pod of a Job that the operator made.
+fn is_own_job(meta: &ObjectMeta) -> bool {
+    let managed = meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
+    managed
+        && meta.owner_references.iter().flatten().any(|owner| {
+            owner.controller == Some(true)
+                && owner.kind == "Job"
+                && ["model-download-", "model-prune-"].iter().any(|prefix| owner.name.starts_with(prefix))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pod(phase: &str, mount: &Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": { "name": "p" },
+            "spec": {
+                "volumes": [
+                    { "name": "model-llama", "persistentVolumeClaim": { "claimName": "model-llama" } },
+                    { "name": "other", "persistentVolumeClaim": { "claimName": "model-other" } },
+                ],
+                "containers": [{ "name": "app", "volumeMounts": [mount] }],
+            },
+            "status": { "phase": phase },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_pod_counts_for_the_content_that_it_names() {
+        let mount = |volume: &str, path: &str| json!({ "name": volume, "mountPath": "/m", "subPath": path });
+        let whole = json!({ "name": "model-llama", "mountPath": "/m" });
+        let computed = json!({ "name": "model-llama", "mountPath": "/m", "subPathExpr": "$(X)" });
+        let of_a = mount("model-llama", "revisions/a");
+        for (case, phase, mount, a, b) in [
+            ("it runs", "Running", &of_a, true, false),
+            ("it is gated or pending", "Pending", &of_a, true, false),
+            ("it has ended", "Succeeded", &of_a, true, false),
+            ("it failed", "Failed", &of_a, true, false),
+            ("a directory of the content", "Running", &mount("model-llama", "revisions/a/onnx"), true, false),
+            ("a claim of several Models", "Running", &mount("model-llama", "x/revisions/a"), true, false),
+            ("another claim", "Running", &mount("other", "revisions/a"), false, false),
+            ("the whole claim", "Running", &whole, true, true),
+            ("all revisions", "Running", &mount("model-llama", "revisions"), true, true),
+            ("a path that is computed", "Running", &computed, true, true),
+        ] {
+            let pod = pod(phase, mount);
+            let users = Users::of_claim("model-llama", [&pod]);
+            assert_eq!((users.name("a"), users.name("b")), (a, b), "{case}");
+        }
+        let mut init = pod("Running", &mount("other", "x"));
+        let spec = init.spec.as_mut().unwrap();
+        spec.init_containers = Some(pod("Running", &mount("model-llama", "revisions/a")).spec.unwrap().containers);
+        assert!(Users::of_claim("model-llama", [&init]).name("a"));
+    }
+
+    #[test]
+    fn the_pods_of_our_own_jobs_do_not_count_and_nobody_can_pretend_to_be_one() {
+        let owned = |kind: &str, name: &str, labels: Value| -> Pod {
+            let mut pod = pod("Running", &json!({ "name": "model-llama", "mountPath": "/models" }));
+            let owner =
+                json!([{ "apiVersion": "batch/v1", "kind": kind, "name": name, "uid": "u", "controller": true }]);
+            pod.metadata.owner_references = serde_json::from_value(owner).unwrap();
+            pod.metadata.labels = serde_json::from_value(labels).unwrap();
+            pod
+        };
+        let ours = json!({ "app.kubernetes.io/managed-by": "model-operator" });
+        let used = |pod: Pod| Users::of_claim("model-llama", [&pod]).name("a");
+        assert!(!used(owned("Job", "model-download-llama", ours.clone())));
+        assert!(!used(owned("Job", "model-prune-llama", ours.clone())));
+        assert!(used(owned("Job", "train", ours.clone())));
+        assert!(used(owned("ReplicaSet", "model-download-llama", ours)));
+        assert!(used(owned("Job", "model-download-llama", json!({}))));
+    }
+}
