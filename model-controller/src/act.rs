@@ -16,8 +16,8 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::Error;
 
-/// Applies the writes of a decision, in order. `claim_uid` is the UID of the claim that is there already, `placement` where
-/// a Job can mount it.
+/// Applies the writes of a decision, in order. `claim` is the one that is there already, `placement` where a Job can mount
+/// it.
 ///
 /// Children are created, not applied: an apply would merge into an object of our name that somebody else made
 /// meanwhile.
@@ -25,10 +25,10 @@ pub(crate) async fn write_children(
     context: &Context,
     model: &Persisted<'_>,
     decision: &Decision,
-    claim_uid: Option<String>,
+    claim: Option<&PersistentVolumeClaim>,
     placement: &Placement,
 ) -> Result<(), Error> {
-    let mut claim_uid = claim_uid;
+    let mut claim_uid = claim.and_then(ResourceExt::uid);
     for write in &decision.writes {
         match write {
             Write::CreateClaim => claim_uid = Some(create_claim(&context.client, model).await?),
@@ -40,6 +40,23 @@ pub(crate) async fn write_children(
             }
             Write::DeleteJob { uid } => {
                 delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
+            }
+            Write::SetClaimOwner { owned } => {
+                let doing = "change the owner of the claim";
+                let claim = claim.ok_or(Error::Raced { doing })?;
+                let mut owners = claim.owner_references().to_vec();
+                owners.retain(|owner| owner.uid != model.uid);
+                owners.extend(owned.then(|| model.owner_reference()));
+                let change = json!({ "metadata": { "ownerReferences": owners } });
+                patch_claim(context, claim, doing, change).await?;
+                // Its resource version has changed: the next pass goes on.
+                return Err(Error::Raced { doing });
+            }
+            Write::GrowClaim { size } => {
+                let doing = "let the claim grow";
+                let claim = claim.ok_or(Error::Raced { doing })?;
+                let change = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+                patch_claim(context, claim, doing, change).await?;
             }
             Write::CreatePruneJob(step) => {
                 let doing = "create the Job that removes earlier content";
@@ -63,6 +80,22 @@ async fn create_claim(client: &Client, model: &Persisted<'_>) -> Result<String, 
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
     let created = claims.create(&created_by(), &claim(model)).await.map_err(|error| Error::api(doing, error))?;
     created.uid().ok_or(Error::Raced { doing })
+}
+
+/// Changes the claim that was looked at, and no other of its name.
+async fn patch_claim(
+    context: &Context,
+    claim: &PersistentVolumeClaim,
+    doing: &'static str,
+    mut change: serde_json::Value,
+) -> Result<(), Error> {
+    change["metadata"]["uid"] = json!(claim.uid());
+    change["metadata"]["resourceVersion"] = json!(claim.resource_version());
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(context.client.clone(), &claim.namespace().unwrap_or_default());
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = claims.patch(&claim.name_any(), &params, &Patch::Merge(&change)).await;
+    patched.map(drop).map_err(|error| Error::api(doing, error))
 }
 
 async fn create_job(context: &Context, model: &Persisted<'_>, doing: &'static str, job: &Job) -> Result<(), Error> {

@@ -11,8 +11,8 @@ use model_core::api::Model;
 use model_core::labels;
 use model_core::names::{job_name, prune_job_name};
 use model_core::observed::{
-    JobState, Observed, Placement, Users, claim_state, is_misplaced, job_state, newest_pod, nodes_of, placement,
-    pod_trouble, prune_job,
+    JobState, Observed, Placement, Users, claim_details, claim_state, is_misplaced, job_state, newest_pod, nodes_of,
+    placement, pod_trouble, prune_job,
 };
 use model_core::persisted::Persisted;
 use model_core::reason::Reason;
@@ -33,6 +33,8 @@ pub(crate) struct Children {
     pub class_exists: Option<bool>,
     /// Where a new Job can mount the claim. `None` where nobody looked.
     pub placement: Option<Placement>,
+    /// Whether the claim's storage class lets it grow. `None` where nobody looked.
+    pub expandable: Option<bool>,
     // Boxed: it would make the future of every pass larger.
     pub prune: Option<Box<Job>>,
     /// Which contents pods name. `None` where nobody looked.
@@ -54,7 +56,7 @@ impl Children {
         let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
         let prune = ObjectRef::new(&prune_job_name(model.name)).within(model.namespace);
         let prune = context.jobs.get(&prune).map(|job| Box::new((*job).clone()));
-        Self { claim, job, pod, class_exists: None, placement: None, prune, users: None }
+        Self { claim, job, pod, class_exists: None, placement: None, expandable: None, prune, users: None }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
@@ -75,7 +77,7 @@ impl Children {
             Some(claim) => class_exists(client, claim).await?,
             None => None,
         };
-        let found = Self { claim, job, pod, class_exists, placement: None, prune, users: None };
+        let found = Self { claim, job, pod, class_exists, placement: None, expandable: None, prune, users: None };
         // The list is long in a busy namespace, so it is read only where a Job may be made.
         let placement = match &found.claim {
             Some(claim) if found.job.is_none() || found.is_stuck() => Some(live_placement(client, model, claim).await?),
@@ -93,6 +95,19 @@ impl Children {
     /// Whether the claim is known to have left the nodes that its stuck Job is bound to.
     fn has_moved(&self, job: &Job) -> bool {
         self.is_stuck() && self.placement.as_ref().is_some_and(|placement| is_misplaced(job, placement))
+    }
+
+    /// Looks whether the claim's storage class lets it grow. One that is gone does not.
+    pub(crate) async fn look_at_class(&mut self, client: &Client) -> Result<(), Error> {
+        let spec = self.claim.as_ref().and_then(|claim| claim.spec.as_ref());
+        let name = spec.and_then(|spec| spec.storage_class_name.as_deref()).filter(|name| !name.is_empty());
+        let classes: Api<StorageClass> = Api::all(client.clone());
+        let class = match name {
+            Some(name) => classes.get_opt(name).await.map_err(|error| Error::api("read the storage class", error))?,
+            None => None,
+        };
+        self.expandable = Some(class.and_then(|class| class.allow_volume_expansion) == Some(true));
+        Ok(())
     }
 
     /// Looks which contents the pods of the namespace name now. No selector finds the pods of a claim, so this lists them
@@ -118,6 +133,8 @@ impl Children {
         let writer = context.writers.of(model.namespace, model.name);
         let wanted_path = model.content_path(&context.settings.downloader);
         let prune = prune_job(model, &claim, self.prune.as_deref());
+        let of_ours = self.claim.as_ref().filter(|_| claim.uid().is_some() && !model.shares_claim());
+        let claim_details = of_ours.map(|object| claim_details(model, object, self.expandable));
         Observed {
             model,
             wanted_path,
@@ -126,6 +143,7 @@ impl Children {
             job,
             writer,
             queue: None,
+            claim_details,
             prune,
             users: self.users.clone(),
         }

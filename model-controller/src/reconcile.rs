@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use model_core::api::{Model, ModelStatus};
-use model_core::decide::{Decision, decide};
+use model_core::decide::{Decision, Look, decide};
 use model_core::persisted::Persisted;
 use model_core::status::status;
 
@@ -72,15 +72,17 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     let persisted = Persisted::try_from(&model)?;
     let mut children = Children::live(&context.client, &persisted).await?;
     let mut next = Next::of(context, &model, &persisted, &children, now);
-    if next.decision.wants_users {
-        children.look_at_users(&context.client, &persisted).await?;
+    while let Some(look) = next.decision.wants.first() {
+        match look {
+            Look::Class => children.look_at_class(&context.client).await?,
+            Look::Users => children.look_at_users(&context.client, &persisted).await?,
+        }
         next = Next::of(context, &model, &persisted, &children, now);
     }
     // Not by the caches: they may not have seen the Job that the last pass made.
     next.leave(context, &persisted);
-    let claim_uid = children.claim.as_ref().and_then(ResourceExt::uid);
     let placement = children.placement.clone().unwrap_or_default();
-    match write_children(context, &persisted, &next.decision, claim_uid, &placement).await {
+    match write_children(context, &persisted, &next.decision, children.claim.as_ref(), &placement).await {
         Ok(()) => {
             record(context, &model, &next).await?;
             Ok(next.action(now))
@@ -135,7 +137,8 @@ impl Next {
     }
 
     fn is_settled(&self, model: &Model) -> bool {
-        self.decision.writes.is_empty() && !self.decision.wants_users && model.status.as_ref() == Some(&self.status)
+        let Decision { writes, wants, .. } = &self.decision;
+        writes.is_empty() && wants.is_empty() && model.status.as_ref() == Some(&self.status)
     }
 
     /// Gives the place in the line up, where it is of no use.

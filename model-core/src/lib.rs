@@ -9,6 +9,7 @@
 //! - [`persisted`]: a Model that the API server stored, and which images download it.
 //! - [`host`]: which host a source is downloaded from.
 //! - [`queue`]: the line of Models that wait for a free download.
+//! - [`quantity`]: amounts as Kubernetes writes them.
 //! - [`reason`], [`report`]: the closed list of reasons, and what the loader tells the controller.
 //!
 //! Nothing here does I/O, knows a client or reads a clock, so any operator can embed it.
@@ -22,6 +23,7 @@ pub mod labels;
 pub mod names;
 pub mod observed;
 pub mod persisted;
+pub mod quantity;
 pub mod queue;
 pub mod reason;
 pub mod report;

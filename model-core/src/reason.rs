@@ -55,6 +55,10 @@ reasons! {
     WritableMount => "remove the annotation read-only: \"false\" from the pod, unless it has to write",
     /// The claim is bound to a volume.
     ClaimBound => "",
+    /// The claim's volume is growing.
+    ClaimResizing => "",
+    /// The claim's storage class does not let its volume grow.
+    ExpansionNotAllowed => "set allowVolumeExpansion on the storage class, or delete the Model and create it again with the new size",
     /// The claim has no volume yet.
     ClaimPending => "check that the storage class exists and can provision: kubectl describe pvc",
     /// The claim that held the content is gone or being deleted.
@@ -159,6 +163,7 @@ impl Reason {
                 | Self::Queued
                 | Self::Retrying
                 | Self::ClaimBound
+                | Self::ClaimResizing
                 | Self::JobStale
                 | Self::JobTerminating
         )

@@ -50,6 +50,9 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
     };
     let freshness = freshness(seen, decision, &message);
     let (bound, storage_reason, storage_message) = storage(&seen.claim);
+    let said = decision.storage.as_ref().filter(|_| bound);
+    let said = said.map(|(reason, message)| (*reason, with_advice(*reason, message, seen.model.name)));
+    let storage = said.as_ref().map_or((storage_reason, storage_message), |(reason, message)| (*reason, message));
     let writable = seen.writer.as_ref().map(|pod| {
         let reason = Reason::WritableMount;
         let message = format!("pod {pod} may change the content; {}", reason.advice());
@@ -61,7 +64,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         progress: Some(progress(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
         conditions: [
             condition(READY, truth(decision.phase == Phase::Ready), published),
-            condition(STORAGE_BOUND, truth(bound), (storage_reason, storage_message)),
+            condition(STORAGE_BOUND, truth(bound), storage),
             condition(DOWNLOADED, truth(decision.up_to_date), wanted),
             condition(UP_TO_DATE, freshness.status, (freshness.reason, &freshness.message)),
         ]
@@ -71,6 +74,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         observed_generation: Some(seen.model.generation),
         content: decision.content.clone(),
         claim_uid: decision.claim_uid.clone(),
+        deletion_policy: decision.deletion_policy,
         earlier: decision.earlier.clone(),
         download: decision.download.clone(),
         message: Some(if refreshing {
@@ -87,8 +91,12 @@ fn truth(holds: bool) -> &'static str {
 
 /// What is, and what to do about it. `NAME` in the advice stands for the Model.
 fn message(decision: &Decision, name: &str) -> String {
-    let advice = decision.reason.advice().replace("NAME", name);
-    if advice.is_empty() { decision.message.clone() } else { format!("{}; {advice}", decision.message) }
+    with_advice(decision.reason, &decision.message, name)
+}
+
+fn with_advice(reason: Reason, message: &str, name: &str) -> String {
+    let advice = reason.advice().replace("NAME", name);
+    if advice.is_empty() { message.to_owned() } else { format!("{message}; {advice}") }
 }
 
 fn storage(claim: &ClaimState) -> (bool, Reason, &str) {

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use model_core::api::DeletionPolicy;
 use model_core::names::claim_name;
 use model_core::persisted::Persisted;
 
@@ -9,9 +10,9 @@ use crate::metadata::child_metadata;
 
 /// Builds the claim that holds the model's files.
 ///
-/// Without `spec.storage.storageClass` the field is left out, so that the cluster's default class serves it. Applied
-/// again with a larger size, it asks for the volume to grow; every other field of a claim cannot change. A Model with
-/// `spec.storage.existingClaim` has no use for it: that claim is there already.
+/// Without `spec.storage.storageClass` the field is left out, so that the cluster's default class serves it. With
+/// `deletionPolicy: Retain` the Model does not own it, not even for a moment. A Model with `spec.storage.existingClaim`
+/// has no use for it: that claim is there already.
 #[must_use]
 pub fn claim(model: &Persisted) -> PersistentVolumeClaim {
     let storage = &model.spec.storage;
@@ -22,5 +23,9 @@ pub fn claim(model: &Persisted) -> PersistentVolumeClaim {
         storage_class_name: storage.storage_class.clone(),
         ..PersistentVolumeClaimSpec::default()
     };
-    PersistentVolumeClaim { metadata: child_metadata(model, claim_name(model.name)), spec: Some(spec), status: None }
+    let mut metadata = child_metadata(model, claim_name(model.name));
+    if model.spec.deletion_policy == DeletionPolicy::Retain {
+        metadata.owner_references = None;
+    }
+    PersistentVolumeClaim { metadata, spec: Some(spec), status: None }
 }

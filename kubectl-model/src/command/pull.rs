@@ -1,7 +1,7 @@
 //! Creates a Model from the command line.
 
 use kube::api::PostParams;
-use model_core::api::{AccessMode, Model, ModelSpec, Storage};
+use model_core::api::{AccessMode, DeletionPolicy, Model, ModelSpec, Storage};
 
 use super::{FIELD_MANAGER, wait};
 use crate::cli::Pull;
@@ -53,6 +53,7 @@ pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
         credentials_secret: secret.map(str::to_owned),
         node_selector: std::collections::BTreeMap::new(),
         keep_revisions: 1,
+        deletion_policy: DeletionPolicy::Delete,
         job_template: None,
     };
     Ok((name.clone(), Model::new(&name, spec)))

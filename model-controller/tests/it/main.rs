@@ -1,6 +1,7 @@
 //! The controller against a real API server. Nothing runs Jobs there: each test plays that part itself.
 
 mod children;
+mod claims;
 mod gates;
 mod leader;
 mod life;

@@ -8,7 +8,7 @@ mod status;
 
 pub use job_template::JobTemplate;
 pub use source::{HuggingFaceSource, S3Source, Source, SourceType, UrlSource};
-pub use spec::{AccessMode, Model, ModelSpec, Storage};
+pub use spec::{AccessMode, DeletionPolicy, Model, ModelSpec, Storage};
 pub use status::{Content, DownloadStatus, EarlierContent, LastFailure, ModelStatus, Phase};
 
 /// Version of the API.

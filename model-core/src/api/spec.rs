@@ -52,6 +52,10 @@ pub struct ModelSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 50))]
     pub keep_revisions: i32,
+    /// Whether the claim goes with the Model. Default `Delete`. What is in force says `status.deletionPolicy`. A claim that
+    /// was retained is taken over by the next Model of the same name, and its files are checked before they are mounted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// Further settings of the download Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_template: Option<JobTemplate>,
@@ -104,6 +108,16 @@ impl Storage {
         let revision = content_id.map(revision_path);
         [directory, revision].into_iter().flatten().collect::<Vec<_>>().join("/")
     }
+}
+
+/// What becomes of the claim when its Model is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It is deleted, once no pod mounts it.
+    #[default]
+    Delete,
+    /// It stays.
+    Retain,
 }
 
 /// How many nodes or pods can mount the claim at once.

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Source;
+use super::{DeletionPolicy, Source};
 use crate::reason::Reason;
 
 /// Where a model is on its way.
@@ -66,6 +66,9 @@ pub struct ModelStatus {
     /// UID of the claim that the content lies on. Another UID means that the claim was made anew, so the content is lost.
     #[serde(default, rename = "claimUID", skip_serializing_if = "Option::is_none")]
     pub claim_uid: Option<String>,
+    /// What becomes of the claim if the Model is deleted now. Absent while there is no claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// What lies on the claim beside the published content, the newest first. It goes once `spec.keepRevisions` does not keep
     /// it, it was not offered for ten minutes, and no pod names it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -9,6 +9,7 @@
 //!
 //! Published content keeps the phase at `Ready`; what a newer download does then shows in the condition `UpToDate`.
 
+mod claim;
 mod download;
 mod prune;
 mod retry;
@@ -17,7 +18,7 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Content, DownloadStatus, EarlierContent, Phase};
+use crate::api::{Content, DeletionPolicy, DownloadStatus, EarlierContent, Phase};
 use crate::observed::{ClaimState, JobState, Observed, PruneStep};
 use crate::reason::Reason;
 
@@ -48,8 +49,12 @@ pub struct Decision {
     pub failed: bool,
     /// What lies on the claim beside the published content, to record.
     pub earlier: Vec<EarlierContent>,
-    /// Whether a decision needs [`Observed::users`], and nobody looked.
-    pub wants_users: bool,
+    /// What becomes of the claim if the Model is deleted, once the writes are made. `None`: there is no claim.
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// What is to be said of a claim that has a volume. `None`: nothing.
+    pub storage: Option<(Reason, String)>,
+    /// What somebody has to look at before this can be decided in full.
+    pub wants: Vec<Look>,
     /// The writes that make it true, in order. They come before the status is recorded.
     pub writes: Vec<Write>,
     /// When to look again if nothing happens before. `None`: only when something happens.
@@ -61,10 +66,29 @@ impl Decision {
     #[must_use]
     pub fn rejected(self, seen: &Observed, message: String) -> Self {
         let phase = if self.content.is_some() { Phase::Ready } else { Phase::Pending };
-        // No attempt was started.
+        // No attempt was started, and the claim is as it was.
         let download = seen.model.status.and_then(|status| status.download.clone());
-        Self { phase, reason: Reason::Rejected, message, download, failed: true, writes: Vec::new(), ..self }
+        let deletion_policy = seen.model.status.and_then(|status| status.deletion_policy);
+        Self {
+            phase,
+            reason: Reason::Rejected,
+            message,
+            download,
+            deletion_policy,
+            failed: true,
+            writes: Vec::new(),
+            ..self
+        }
     }
+}
+
+/// What no watch tells, and is looked at only when a decision hangs on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Whether the claim's storage class lets it grow.
+    Class,
+    /// Which contents pods name: [`Observed::users`].
+    Users,
 }
 
 /// A write to the cluster. Each can be repeated without harm.
@@ -78,6 +102,16 @@ pub enum Write {
     DeleteJob {
         /// UID of the Job.
         uid: String,
+    },
+    /// Make the Model the owner of the claim, or take it from its owners.
+    SetClaimOwner {
+        /// Whether the claim goes with the Model.
+        owned: bool,
+    },
+    /// Ask for a larger volume.
+    GrowClaim {
+        /// Its size, as Kubernetes writes amounts.
+        size: String,
     },
     /// Create the prune Job for this step.
     CreatePruneJob(PruneStep),
@@ -115,7 +149,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
             Some(_) | None => download::next(seen, now),
         },
     };
-    prune::prune(next.into_decision(seen, published), seen, now)
+    prune::prune(claim::claim(next.into_decision(seen, published), seen), seen, now)
 }
 
 /// The recorded content, whether or not it still exists.
@@ -259,7 +293,9 @@ impl Step {
             up_to_date,
             failed: self.phase == Phase::Failed,
             earlier: Vec::new(),
-            wants_users: false,
+            deletion_policy: None,
+            storage: None,
+            wants: Vec::new(),
             writes: self.writes,
             look_again: self.look_again,
         }

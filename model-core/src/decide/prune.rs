@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Decision, Step, Write};
+use super::{Decision, Look, Step, Write};
 use crate::api::{Content, EarlierContent};
 use crate::content::is_content_id;
 use crate::names::revision_path;
@@ -148,7 +148,7 @@ fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
 
     if !due.is_empty() || !aside.is_empty() {
         let Some(users) = &seen.users else {
-            decision.wants_users = true;
+            decision.wants.push(Look::Users);
             return;
         };
         let ids = |contents: Vec<&EarlierContent>| -> Vec<String> {

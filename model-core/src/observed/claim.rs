@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 
+use super::claim_details::is_retained;
 use super::{ClaimState, is_ours, owner};
 use crate::api::Model;
 use crate::persisted::Persisted;
@@ -21,7 +22,7 @@ pub fn claim_state(model: &Persisted, claim: Option<&PersistentVolumeClaim>, cla
         if let Some(owner) = model_that_owns(meta) {
             return ClaimState::Foreign { owner };
         }
-    } else if !is_ours(meta, model) {
+    } else if !is_ours(meta, model) && !is_retained(meta, model) {
         return ClaimState::Foreign { owner: owner(meta) };
     }
     if meta.deletion_timestamp.is_some() {

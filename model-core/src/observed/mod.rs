@@ -4,6 +4,7 @@
 //! only places that read the status of Kubernetes objects.
 
 mod claim;
+mod claim_details;
 mod job;
 mod placement;
 mod pod;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use claim::claim_state;
+pub use claim_details::{ClaimDetails, claim_details};
 pub use job::{job_state, newest_pod};
 pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
@@ -42,6 +44,8 @@ pub struct Observed<'a> {
     pub writer: Option<String>,
     /// Where the Model stands in the line for a download. `None`: it may start one.
     pub queue: Option<Place>,
+    /// What of a claim that is ours can be changed.
+    pub claim_details: Option<ClaimDetails>,
     /// The prune Job of our name.
     pub prune: PruneJob,
     /// Which contents pods name. `None` where nobody looked.

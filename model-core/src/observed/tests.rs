@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use super::{ClaimState, JobState, claim_state, job_state, newest_pod, pod_trouble, pod_unmounted};
+use super::{ClaimState, JobState, claim_details, claim_state, job_state, newest_pod, pod_trouble, pod_unmounted};
 use crate::api::Model;
 use crate::persisted::Persisted;
 use crate::reason::Reason;
@@ -83,6 +83,27 @@ fn an_existing_claim_is_used_whoever_made_it_unless_it_goes_with_a_model() {
     assert_eq!(state(json!({"uid": "c"}), "Lost"), ClaimState::Lost);
     let going = json!({"uid": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"});
     assert_eq!(state(going, "Bound"), ClaimState::Terminating);
+}
+
+#[test]
+fn a_claim_that_a_model_of_this_name_left_is_ours_again() {
+    let model = model();
+    let model = Persisted::try_from(&model).unwrap();
+    let state = |metadata: Value| claim_state(&model, Some(&claim(&metadata, "Bound")), None);
+    let labels =
+        |model: &str, by: &str| json!({"models.main-currents.news/model": model, "app.kubernetes.io/managed-by": by});
+    let other = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "other"}]);
+    let left = json!({"uid": "c", "labels": labels("llama", "model-operator")});
+    assert_eq!(state(left.clone()), ClaimState::Ours { uid: "c".into(), bound: true, trouble: None });
+    assert!(!claim_details(&model, &claim(&left, "Bound"), None).owned);
+    assert!(claim_details(&model, &claim(&json!({"uid": "c", "ownerReferences": ours()}), "Bound"), None).owned);
+    for theirs in [
+        json!({"uid": "c", "labels": labels("llama-2", "model-operator")}),
+        json!({"uid": "c", "labels": labels("llama", "helm")}),
+        json!({"uid": "c", "labels": labels("llama", "model-operator"), "ownerReferences": other}),
+    ] {
+        assert_eq!(state(theirs), ClaimState::Foreign { owner: "nobody".into() });
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Models as an API server would hand them out.
 
-use model_core::api::{HuggingFaceSource, JobTemplate, Model, ModelSpec, S3Source, Source, Storage, UrlSource};
+use model_core::api::{
+    DeletionPolicy, HuggingFaceSource, JobTemplate, Model, ModelSpec, S3Source, Source, Storage, UrlSource,
+};
 use model_core::persisted::{Downloader, Persisted};
 use model_resources::DownloadSettings;
 
@@ -14,6 +16,7 @@ pub fn model(name: &str, source: Source) -> Model {
         credentials_secret: None,
         node_selector: [].into(),
         keep_revisions: 1,
+        deletion_policy: DeletionPolicy::Delete,
         job_template: None,
     };
     let mut model = Model::new(name, spec);

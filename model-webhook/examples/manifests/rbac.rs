@@ -23,7 +23,8 @@ pub fn controller() -> Access {
             // The children's owner references block the Model's deletion: clusters that enforce permissions for that
             // (OwnerReferencesPermissionEnforcement, as OpenShift does) ask for this verb.
             rule(GROUP, "models/finalizers", &["update"]),
-            rule("", "persistentvolumeclaims", &["get", "list", "watch", "create"]),
+            // Patch changes its owner (deletionPolicy) and its size.
+            rule("", "persistentvolumeclaims", &["get", "list", "watch", "create", "patch"]),
             rule("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
             // Patch and delete are for pods with our scheduling gate: RBAC cannot say so.
             rule("", "pods", &["list", "watch", "patch", "delete"]),

@@ -139,12 +139,27 @@ async fn what_a_model_cannot_be_is_refused_in_words() {
             with(&[("/spec/jobTemplate", json!({ "activeDeadlineSeconds": 0 }))]),
             "spec.jobTemplate.activeDeadlineSeconds",
         ),
+        ("no spec", with(&[("/spec", Value::Null)]), "spec: Required value"),
+    ] {
+        let refused = create(&models, &model).await.expect_err(case);
+        assert!(refused.contains(says), "{case}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_become_of_content_is_refused_in_words() {
+    let models = models("default").await;
+    for (case, model, says) in [
         (
             "no revision kept",
             with(&[("/spec/keepRevisions", json!(0))]),
             "spec.keepRevisions in body should be greater than or equal to 1",
         ),
-        ("no spec", with(&[("/spec", Value::Null)]), "spec: Required value"),
+        (
+            "an unknown deletion policy",
+            with(&[("/spec/deletionPolicy", json!("Keep"))]),
+            "spec.deletionPolicy: Unsupported value: \"Keep\": supported values: \"Delete\", \"Retain\"",
+        ),
     ] {
         let refused = create(&models, &model).await.expect_err(case);
         assert!(refused.contains(says), "{case}: {refused}");
@@ -227,6 +242,7 @@ async fn defaults_are_those_of_the_specification() {
         ("/spec/nodeSelector", None),
         ("/spec/jobTemplate", None),
         ("/spec/keepRevisions", Some(json!(1))),
+        ("/spec/deletionPolicy", Some(json!("Delete"))),
         ("/status", None),
     ] {
         assert_eq!(created.pointer(pointer).filter(|value| !value.is_null()), value.as_ref(), "{pointer}");

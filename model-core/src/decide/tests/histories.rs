@@ -174,6 +174,7 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
         job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone() },
         writer: None,
         queue: None,
+        claim_details: None,
         prune: PruneJob::Absent,
         users: None,
     };

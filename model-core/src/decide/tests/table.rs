@@ -95,6 +95,7 @@ fn every_phase_with_every_claim_and_job() {
                     job,
                     writer: None,
                     queue: None,
+                    claim_details: None,
                     prune: PruneJob::Absent,
                     users: None,
                 };
@@ -152,6 +153,7 @@ fn a_claim_of_one_pod_is_waited_for_and_published_content_stays() {
                 job,
                 writer,
                 queue,
+                claim_details: None,
                 prune: PruneJob::Absent,
                 users: None,
             },

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{AccessMode, Phase, Source, UrlSource};
+use crate::api::{AccessMode, DeletionPolicy, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
 use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep, Users};
@@ -27,6 +27,7 @@ pub fn spec(url: &str) -> ModelSpec {
         credentials_secret: None,
         node_selector: BTreeMap::new(),
         keep_revisions: 1,
+        deletion_policy: DeletionPolicy::Delete,
         job_template: None,
     }
 }
@@ -246,6 +247,7 @@ impl World {
             job: self.job_state(),
             writer: self.writer.clone(),
             queue: self.queue.clone(),
+            claim_details: None,
             prune: self.prune_job(),
             users: Some(self.users()),
         };
@@ -284,7 +286,11 @@ impl World {
                     prune.terminating = true;
                 }
             }
-            Write::CreateClaim | Write::CreateJob | Write::CreatePruneJob(_) => {}
+            Write::CreateClaim
+            | Write::CreateJob
+            | Write::SetClaimOwner { .. }
+            | Write::GrowClaim { .. }
+            | Write::CreatePruneJob(_) => {}
         }
     }
 
