@@ -23,6 +23,7 @@ mod samples;
 mod scene;
 mod sources;
 mod stock;
+mod storage;
 mod updates;
 mod webhook_down;
 
@@ -45,7 +46,7 @@ const AT_ONCE: usize = 6;
 fn main() -> ExitCode {
     let filter = Filter::from_arguments();
     if filter.list {
-        for group in [side_by_side(), alone(), with_stock_images()] {
+        for group in [side_by_side(), on_two_nodes(), alone(), with_stock_images()] {
             runner::list(&group);
         }
         return ExitCode::SUCCESS;
@@ -114,6 +115,17 @@ fn side_by_side() -> Vec<Scenario> {
     ]
 }
 
+/// Scenarios that need a second node. They disturb nobody either: nothing runs there that does not ask for it.
+fn on_two_nodes() -> Vec<Scenario> {
+    vec![
+        scenario("claim_of_one_pod", storage::a_refresh_waits_for_the_one_pod_of_a_claim),
+        scenario("refresh_follows_pods", storage::a_refresh_runs_where_pods_use_the_claim),
+        scenario("claim_of_many_nodes", storage::pods_of_both_nodes_read_a_claim_of_many),
+        scenario("full_disk", storage::a_full_disk_takes_nothing_down),
+        scenario("shared_claim", storage::two_models_share_a_claim),
+    ]
+}
+
 /// Scenarios that take away what the others need.
 fn alone() -> Vec<Scenario> {
     vec![
@@ -141,13 +153,13 @@ fn with_stock_images() -> Vec<Scenario> {
 /// Starts a node, deploys everything into it and runs what the filter keeps. Gives the names of what failed.
 fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
     let wants_stock = runner::any(filter, &with_stock_images());
-    let (node, images) = phase("node and images", || prepare(wants_stock))?;
+    let (node, images) = phase("node and images", || prepare(wants_stock, runner::any(filter, &on_two_nodes())))?;
     phase("images into the node", || images.iter().try_for_each(|image| Ok(node.load_image(&image.archive)?)))?;
     let content = tempfile::tempdir().expect("a temporary directory can be made");
     phase("request log", || rbac::listen(node.kubectl()))?;
     let world = phase("operator and hub", || deploy(&node, content.path()))?;
     let mut addresses = rbac::addresses(&world.connect()?)?;
-    let mut failed = run(&world, filter, AT_ONCE, side_by_side());
+    let mut failed = run(&world, filter, AT_ONCE, on_two_nodes().into_iter().chain(side_by_side()).collect());
     failed.extend(run(&world, filter, 1, alone()));
     addresses.extend(rbac::addresses(&world.connect()?)?);
     if wants_stock {
@@ -163,9 +175,9 @@ fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
 }
 
 /// The node starts while the images are made: one waits for processes, the other for compilers and downloads.
-fn prepare(stock: bool) -> Result<(Node, Vec<Image>), Error> {
+fn prepare(stock: bool, worker: bool) -> Result<(Node, Vec<Image>), Error> {
     thread::scope(|scope| {
-        let node = scope.spawn(|| Node::start(&NodeOptions::default()));
+        let node = scope.spawn(|| Node::start(&NodeOptions { worker, ..NodeOptions::default() }));
         let mut images = images::operator(Path::new(WORKSPACE))?;
         if stock {
             images.extend(images::stock()?);
@@ -180,6 +192,7 @@ fn deploy(node: &Node, content: &Path) -> Result<World, Error> {
         kubectl: node.binaries().path("kubectl"),
         kubeconfig: node.kubeconfig().to_owned(),
         hub: Hub::new(content),
+        node: node.cluster().clone(),
     };
     let cluster = world.connect()?;
     world.hub.deploy(&cluster, "test-hub:dev")?;

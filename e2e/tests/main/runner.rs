@@ -33,6 +33,7 @@ pub struct World {
     pub kubectl: PathBuf,
     pub kubeconfig: PathBuf,
     pub hub: Hub,
+    pub node: dev_cluster::Cluster,
 }
 
 impl World {
@@ -111,7 +112,12 @@ fn passes(world: &World, scenario: &Scenario) -> bool {
         Ok(cluster) => cluster,
         Err(error) => return refuted(scenario, &error.to_string()),
     };
-    let scene = Scene { cluster: cluster.clone(), hub: world.hub.clone(), namespace: namespace.clone() };
+    let scene = Scene {
+        cluster: cluster.clone(),
+        hub: world.hub.clone(),
+        node: world.node.clone(),
+        namespace: namespace.clone(),
+    };
     let result = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             cluster.run(&["create", "namespace", &namespace])?;

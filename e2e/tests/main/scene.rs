@@ -21,6 +21,8 @@ pub const PATIENCE: u64 = 180;
 pub struct Scene {
     pub cluster: Cluster,
     pub hub: Hub,
+    /// The cluster on this machine, for its disks.
+    pub node: dev_cluster::Cluster,
     pub namespace: String,
 }
 
