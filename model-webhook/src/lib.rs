@@ -12,6 +12,7 @@
 //! - [`gate_policy`]: who may let a waiting pod go.
 //! - [`reference_policy`]: who may have a Model use a Secret or a service account.
 //! - [`operator_policy`]: what the controller's own account may write.
+//! - [`storage_warnings`]: what is said about storage that will hurt.
 //! - [`Certificates`]: a certificate where no cert-manager makes one.
 //!
 //! What is patched and denied is decided by the pure crate `model-resources`.
@@ -48,6 +49,7 @@ pub mod reference_policy;
 pub mod registration;
 mod review;
 mod server;
+pub mod storage_warnings;
 mod tls;
 
 pub use admission::{Defaults, PATH, counted_router, router};

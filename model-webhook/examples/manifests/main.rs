@@ -17,6 +17,7 @@ use model_core::api::Model;
 use model_webhook::gate_policy::gate_policy_binding;
 use model_webhook::operator_policy::operator_policy_binding;
 use model_webhook::reference_policy::{reference_policy, reference_policy_binding};
+use model_webhook::storage_warnings::{gpu_nodes_binding, gpu_nodes_policy, replicas_binding, replicas_policy};
 use serde::Serialize;
 
 use crate::names::{CONTROLLER, WEBHOOK};
@@ -71,7 +72,7 @@ fn kept(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 }
 
 /// Every generated file: its path below `config/`, and its text.
-fn manifests() -> anyhow::Result<[(&'static str, String); 12]> {
+fn manifests() -> anyhow::Result<[(&'static str, String); 13]> {
     let controller = rbac::controller();
     let (lease_role, lease_binding) = rbac::lease();
     let webhook = rbac::webhook();
@@ -91,6 +92,10 @@ fn manifests() -> anyhow::Result<[(&'static str, String); 12]> {
         ("webhook/gates.yaml", yaml(&[&webhook::gates(), &gate_policy_binding()])?),
         ("webhook/operator.yaml", yaml(&[&webhook::operator(), &operator_policy_binding()])?),
         ("webhook/references.yaml", yaml(&[&reference_policy(), &reference_policy_binding()])?),
+        (
+            "webhook/storage.yaml",
+            yaml(&[&replicas_policy(), &replicas_binding(), &gpu_nodes_policy(), &gpu_nodes_binding()])?,
+        ),
         ("webhook/webhook.yaml", yaml(&[&webhook::service(), &webhook::configuration()])?),
     ])
 }

@@ -66,6 +66,16 @@ pub async fn kubectl(args: &[&str], stdin: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
+/// Runs `kubectl` and gives all that it says, warnings among it.
+pub async fn kubectl_says(args: &[&str], stdin: &str) -> String {
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    let stdin = stdin.to_owned();
+    let output =
+        blocking(move || kubectl_in(&CLUSTER, &args.iter().map(String::as_str).collect::<Vec<_>>(), &stdin)).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    [output.stderr, output.stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+}
+
 /// A client of the administrator, or of the identity that the administrator takes on.
 pub async fn client(identity: Option<&str>) -> Client {
     let kubeconfig = blocking(|| Kubeconfig::read_from(CLUSTER.kubeconfig()).unwrap()).await;

@@ -14,4 +14,5 @@ mod rights;
 mod rotation;
 mod rules;
 mod samples;
+mod storage;
 mod webhook;
