@@ -64,6 +64,10 @@ package: ## Build each crate from the archive that a registry would get
 faults: ## The long forms of the fault tests: 200 kills of the loader at seeded random moments (about 10 minutes)
 	MODEL_LOADER_KILLS=200 cargo test -p model-loader --test loader kills
 
+.PHONY: oldest
+oldest: ## Test against the API server of the oldest supported Kubernetes (the first time it is compiled: some minutes)
+	@ci/oldest
+
 .PHONY: fuzz
 fuzz: ## The property tests with 20,000 cases each instead of 256
 	PROPTEST_CASES=20000 cargo test --release -p model-core -p model-resources -p model-loader --lib
