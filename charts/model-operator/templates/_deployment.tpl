@@ -53,6 +53,9 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- with $values.downloads.maxConcurrentPerHost -}}
 {{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS_PER_HOST" (int . | toString) -}}
 {{- end -}}
+{{- if $values.certificates.selfManaged -}}
+{{- $_ := set $env "MODEL_CONTROLLER_WEBHOOK_CERTIFICATES" "true" -}}
+{{- end -}}
 {{- with $values.watchNamespaces -}}
 {{- $_ := set $env "MODEL_CONTROLLER_WATCH_NAMESPACES" (join "," .) -}}
 {{- end -}}

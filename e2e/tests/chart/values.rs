@@ -100,6 +100,8 @@ fn no_value_does_nothing() {
     let mut known = BTreeSet::new();
     leaves("", &defaults(), &mut known);
     let others = others();
+    // It excludes the base's own certificate: see the test of it.
+    assert!(known.remove("certificates.selfManaged"));
     assert_eq!(known.iter().map(String::as_str).collect::<Vec<_>>(), others.keys().copied().collect::<Vec<_>>());
     // Without a certificate, which is another one each time, and without the CRD, which is long.
     let base = json!({
@@ -247,4 +249,23 @@ fn watched_namespaces_get_roles_in_place_of_cluster_roles() {
     assert!(environment.as_array().unwrap().contains(&namespaces), "{environment}");
     let arguments = &deployment(&objects, "model-webhook")["containers"][0]["args"];
     assert!(arguments.as_array().unwrap().contains(&json!("--watch-namespaces=team-a")), "{arguments}");
+}
+
+#[test]
+fn the_controller_makes_the_certificate_with_the_rights_for_that() {
+    let values = json!({ "certificates": { "selfManaged": true }, "watchNamespaces": ["team"] });
+    let objects = render("models", &values).unwrap();
+    let env = deployment(&objects, "model-controller")["containers"][0]["env"].as_array().unwrap();
+    let on = json!({ "name": "MODEL_CONTROLLER_WEBHOOK_CERTIFICATES", "value": "true" });
+    assert!(env.contains(&on), "{env:?}");
+    for kind in ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"] {
+        assert!(objects.contains_key(&(kind.to_owned(), "model-controller-certificates".to_owned())), "{kind}");
+    }
+    // Helm would take back what the controller writes.
+    assert!(!objects.contains_key(&("Secret".to_owned(), "model-webhook-tls".to_owned())));
+    for object in objects.values().filter(|object| object["webhooks"].is_array()) {
+        assert!(object["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{object}");
+    }
+    let both = json!({ "certificates": { "selfManaged": true, "certManager": { "enabled": true } } });
+    assert!(render("models", &both).unwrap_err().contains("only one can make the certificate"));
 }

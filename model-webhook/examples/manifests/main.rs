@@ -55,8 +55,8 @@ fn files() -> anyhow::Result<Vec<(String, String)>> {
     for (name, text) in manifests()? {
         match name {
             "crd/models.yaml" => files.push((format!("{CHART}/{name}"), yaml(&[&kept(Model::crd())])?)),
-            // Helm has its user create the namespace, and makes the certificate itself where cert-manager does not.
-            "manager/namespace.yaml" | "certificates/rbac.yaml" => {}
+            // Helm has its user create the namespace.
+            "manager/namespace.yaml" => {}
             _ => files.push((format!("{CHART}/{name}"), text.clone())),
         }
         files.push((format!("config/{name}"), text));
