@@ -108,9 +108,10 @@ pub(crate) struct Pull {
     /// `hf://ORG/REPO[@REVISION]`, `s3://BUCKET/KEY` or `https://…`.
     #[arg(value_name = "SOURCE")]
     pub source: String,
-    /// Size of the claim, such as 20Gi. Leave room for a second copy while a new revision is downloaded.
+    /// Size of the claim, such as 20Gi. Leave room for a second copy while a new revision is downloaded. Absent: the operator
+    /// asks the source.
     #[arg(long)]
-    pub size: String,
+    pub size: Option<String>,
     /// Name of the Model. Absent: made of the last part of the source.
     #[arg(long)]
     pub name: Option<String>,

@@ -11,7 +11,6 @@ mod cli;
 mod cluster;
 mod command;
 mod error;
-mod figures;
 pub mod list;
 pub mod progress;
 pub mod source;

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use model_core::api::{Model, ModelStatus};
 
-use crate::figures::{age, bytes, span};
 use crate::progress::{phase, running, seconds_left};
 use crate::source::shown;
 use crate::table::table;
+use model_core::figures::{age, bytes, span};
 
 /// Models by namespace and name, one a line. The namespace is shown where `all_namespaces` says that there are several.
 #[must_use]

@@ -7,8 +7,8 @@ use model_core::api::{DownloadStatus, Model, ModelStatus, Phase};
 use model_core::decide::{Retry, retry};
 use model_core::status::DOWNLOADED;
 
-use crate::figures::{bytes, span};
 use crate::text::line;
+use model_core::figures::{bytes, span};
 
 /// As long as, or where, it is not known how much there is.
 const UNKNOWN: &str = "{spinner} {prefix} {msg}";

@@ -5,8 +5,8 @@ use kube::ResourceExt as _;
 use model_core::api::Model;
 use model_core::labels;
 
-use crate::figures::bytes;
 use crate::table::table;
+use model_core::figures::bytes;
 
 /// The claims of Models, one a line: what they hold, how large they are, and which pods mount them. A Model without a
 /// claim is shown as well.

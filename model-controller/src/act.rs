@@ -7,10 +7,10 @@ use kube::{Client, Resource, ResourceExt};
 use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Write};
 use model_core::labels::FIELD_MANAGER;
-use model_core::names::{job_name, prune_job_name};
+use model_core::names::{job_name, plan_job_name, prune_job_name};
 use model_core::observed::Placement;
 use model_core::persisted::Persisted;
-use model_resources::{claim, download_job, placed, prune_job};
+use model_resources::{claim, download_job, placed, plan_job, prune_job};
 use serde_json::json;
 
 use crate::context::Context;
@@ -31,7 +31,7 @@ pub(crate) async fn write_children(
     let mut claim_uid = claim.and_then(ResourceExt::uid);
     for write in &decision.writes {
         match write {
-            Write::CreateClaim => claim_uid = Some(create_claim(&context.client, model).await?),
+            Write::CreateClaim { size } => claim_uid = Some(create_claim(&context.client, model, size).await?),
             Write::CreateJob => {
                 let doing = "create the download Job";
                 let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
@@ -70,15 +70,25 @@ pub(crate) async fn write_children(
                 let policy = if *and_wait { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
                 delete_job(&context.client, model, &prune_job_name(model.name), uid, policy).await?;
             }
+            Write::CreatePlanJob => {
+                // Without a loader there is nothing to ask with, and nothing is decided that asks.
+                if let Some(job) = plan_job(model, &context.settings) {
+                    create_job(context, model, "create the plan Job", &job).await?;
+                }
+            }
+            Write::DeletePlanJob { uid } => {
+                let name = plan_job_name(model.name);
+                delete_job(&context.client, model, &name, uid, PropagationPolicy::Background).await?;
+            }
         }
     }
     Ok(())
 }
 
-async fn create_claim(client: &Client, model: &Persisted<'_>) -> Result<String, Error> {
+async fn create_claim(client: &Client, model: &Persisted<'_>, size: &str) -> Result<String, Error> {
     let doing = "create the claim";
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
-    let created = claims.create(&created_by(), &claim(model)).await.map_err(|error| Error::api(doing, error))?;
+    let created = claims.create(&created_by(), &claim(model, size)).await.map_err(|error| Error::api(doing, error))?;
     created.uid().ok_or(Error::Raced { doing })
 }
 

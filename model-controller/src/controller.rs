@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,6 +44,9 @@ const CONCURRENCY: u16 = 16;
 /// How long one watch call lasts. Less than the client's read timeout, so that only a dead connection runs into that.
 pub(crate) const WATCH_SECONDS: u32 = 60;
 
+/// Logs that are read a second, unless something else is asked for.
+pub(crate) const LOG_READS: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
 /// The name under which Events are reported.
 pub(crate) const REPORTER: &str = "model-controller";
 
@@ -57,6 +60,7 @@ pub struct Controller {
     election: Option<LeaderElection>,
     limits: Limits,
     certificates: Option<WebhookCertificates>,
+    log_reads: NonZeroU32,
     readiness: Readiness,
     metrics: Metrics,
 }
@@ -85,7 +89,17 @@ impl Readiness {
 pub fn controller(client: Client, settings: DownloadSettings) -> Controller {
     let (readiness, metrics) = (Readiness::default(), Metrics::new());
     let (namespaces, limits) = (Namespaces::default(), Limits::default());
-    Controller { client, settings, namespaces, election: None, limits, certificates: None, readiness, metrics }
+    Controller {
+        client,
+        settings,
+        namespaces,
+        election: None,
+        limits,
+        certificates: None,
+        log_reads: LOG_READS,
+        readiness,
+        metrics,
+    }
 }
 
 impl Controller {
@@ -126,6 +140,13 @@ impl Controller {
         self
     }
 
+    /// Reads at most so many logs a second for the progress of all downloads together; 10 by default.
+    #[must_use]
+    pub fn with_max_log_reads_per_second(mut self, limit: NonZeroU32) -> Self {
+        self.log_reads = limit;
+        self
+    }
+
     /// Tells whether the controller is ready, now and later.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -155,7 +176,8 @@ impl Controller {
     }
 
     async fn run(self, leadership: Leadership, stop: impl Future<Output = ()> + Send + Sync + 'static) {
-        let Self { client, settings, namespaces, election: _, limits, certificates, readiness, metrics } = self;
+        let Self { client, settings, namespaces, election: _, limits, certificates, log_reads, readiness, metrics } =
+            self;
         let (models, writer) = store();
         let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client, &namespaces);
         let (shared_claims, shared_claim_changes) = watch_shared_claims(&client, &namespaces);
@@ -174,7 +196,7 @@ impl Controller {
         let progress = ProgressLines::default();
         metrics.read(Caches { models: models.clone(), jobs: jobs.clone(), leadership: leadership.clone() });
         // Logs are read for the whole operator, not by each replica.
-        let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone());
+        let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone(), log_reads);
         beside.spawn(leadership.clone().gained().then(|()| reading));
         if let Some(certificates) = certificates {
             let keep = leadership.clone().while_held(keep_webhook_certificates(client.clone(), certificates));

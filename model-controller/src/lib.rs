@@ -35,6 +35,7 @@ mod options;
 mod progress;
 mod reconcile;
 mod shared_claims;
+mod warnings;
 mod writers;
 
 pub use certificates::{Rhythm, WebhookCertificates, keep_webhook_certificates};

@@ -9,26 +9,28 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_core::labels;
-use model_core::names::{job_name, prune_job_name};
+use model_core::names::{job_name, plan_job_name, prune_job_name};
 use model_core::observed::{
-    JobState, Observed, Placement, Users, claim_details, claim_state, is_misplaced, job_state, newest_pod, nodes_of,
-    placement, pod_trouble, prune_job,
+    JobState, Observed, Placement, PlanState, Refusal, Users, claim_details, claim_state, is_misplaced, job_state,
+    newest_pod, nodes_of, placement, plan_state, pod_trouble, podless, prune_job,
 };
-use model_core::persisted::Persisted;
+use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::warnings;
 
 /// Marks the storage class that claims without a class get.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// The children of one Model, as objects.
-#[derive(Default)]
 pub(crate) struct Children {
     pub claim: Option<PersistentVolumeClaim>,
     pub job: Option<Job>,
     pub pod: Option<Pod>,
+    /// The Job that asks the source, and its pod. Looked for only while there is no claim.
+    pub plan: Option<Box<(Job, Option<Pod>)>>,
     /// Whether the claim's storage class exists. `None` where nobody looked.
     pub class_exists: Option<bool>,
     /// Where a new Job can mount the claim. `None` where nobody looked.
@@ -39,6 +41,10 @@ pub(crate) struct Children {
     pub prune: Option<Box<Job>>,
     /// Which contents pods name. `None` where nobody looked.
     pub users: Option<Users>,
+    /// The newest warning on an unbound claim. `None` where there is none or nobody looked.
+    pub claim_warning: Option<String>,
+    /// Why the Job without a pod has none: the download, or the one that asks the source.
+    pub refusal: Refusal,
 }
 
 impl Children {
@@ -51,17 +57,32 @@ impl Children {
             pod.metadata.namespace.as_deref() == Some(model.namespace)
                 && pod.labels().get(labels::MODEL).is_some_and(|name| name == model.name)
         });
-        let pod = job.as_ref().and_then(|job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned());
+        let pod_of = |job: &Job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned();
+        let pod = job.as_ref().and_then(pod_of);
         let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
         let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
         let prune = ObjectRef::new(&prune_job_name(model.name)).within(model.namespace);
         let prune = context.jobs.get(&prune).map(|job| Box::new((*job).clone()));
-        Self { claim, job, pod, class_exists: None, placement: None, expandable: None, prune, users: None }
+        let plan = ObjectRef::new(&plan_job_name(model.name)).within(model.namespace);
+        let plan = is_planned(model, claim.as_ref()).then(|| context.jobs.get(&plan)).flatten();
+        Self {
+            plan: plan.map(|job| Box::new(((*job).clone(), pod_of(&job)))),
+            claim,
+            job,
+            pod,
+            class_exists: None,
+            placement: None,
+            expandable: None,
+            prune,
+            users: None,
+            claim_warning: None,
+            refusal: Refusal::NotRead,
+        }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
     /// another controller creates between the two reads cannot make its Job look like one without a claim.
-    pub(crate) async fn live(client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
+    pub(crate) async fn live(client: &Client, model: &Persisted<'_>, now: Timestamp) -> Result<Self, Error> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
         let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
         let (claim_name, job_name) = (model.claim_name(), job_name(model.name));
@@ -73,11 +94,36 @@ impl Children {
             Some(job) => live_pod(client, model, job).await?,
             None => None,
         };
+        let plan = if is_planned(model, claim.as_ref()) { live_plan(client, model).await? } else { None };
         let class_exists = match &claim {
             Some(claim) => class_exists(client, claim).await?,
             None => None,
         };
-        let found = Self { claim, job, pod, class_exists, placement: None, expandable: None, prune, users: None };
+        let claim_warning = match &claim {
+            Some(claim) => warnings::of_claim(client, claim, now).await,
+            None => None,
+        };
+        let podless = match (&job, &pod, plan.as_deref()) {
+            (Some(job), None, _) | (None, _, Some((job, None))) => Some(job),
+            _ => None,
+        };
+        let refusal = match podless {
+            Some(job) if is_late(job, now) => warnings::of_job(client, job).await,
+            Some(_) | None => Refusal::NotRead,
+        };
+        let found = Self {
+            claim,
+            job,
+            pod,
+            plan,
+            class_exists,
+            placement: None,
+            expandable: None,
+            prune,
+            users: None,
+            claim_warning,
+            refusal,
+        };
         // The list is long in a busy namespace, so it is read only where a Job may be made.
         let placement = match &found.claim {
             Some(claim) if found.job.is_none() || found.is_stuck() => Some(live_placement(client, model, claim).await?),
@@ -122,13 +168,22 @@ impl Children {
 
     /// Reduces the objects to what can change the outcome, as if there were no line for downloads.
     pub(crate) fn observed<'a>(&self, context: &Context, model: &'a Persisted<'a>, now: Timestamp) -> Observed<'a> {
-        let claim = claim_state(model, self.claim.as_ref(), self.class_exists);
+        let claim = claim_state(model, self.claim.as_ref(), self.class_exists, self.claim_warning.as_deref());
         let progress = self.job.as_ref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
-        let job = match (&self.job, job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, now)) {
+        let refusal = self.refusal.clone();
+        let state = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, refusal, now);
+        let job = match (&self.job, state) {
             (Some(job), JobState::Running { .. }) if self.has_moved(job) => {
                 JobState::Stale { uid: job.uid().unwrap_or_default() }
             }
             (_, state) => state,
+        };
+        let plan = match (&context.settings.downloader, self.plan.as_deref()) {
+            (Downloader::Stock, _) => PlanState::Unsupported,
+            (Downloader::Loader { .. }, None) => PlanState::Absent,
+            (Downloader::Loader { .. }, Some((job, pod))) => {
+                plan_state(model, Some(job), pod.as_ref(), self.refusal.clone(), now)
+            }
         };
         let writer = context.writers.of(model.namespace, model.name);
         let wanted_path = model.content_path(&context.settings.downloader);
@@ -141,6 +196,7 @@ impl Children {
             claim,
             placement: self.placement.clone().unwrap_or_default(),
             job,
+            plan,
             writer,
             queue: None,
             claim_details,
@@ -148,6 +204,24 @@ impl Children {
             users: self.users.clone(),
         }
     }
+}
+
+/// Whether the Job that asks the source has a say: there is no claim yet.
+fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool {
+    claim.is_none() && model.wants_plan()
+}
+
+async fn live_plan(client: &Client, model: &Persisted<'_>) -> Result<Option<Box<(Job, Option<Pod>)>>, Error> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
+    let job = jobs.get_opt(&plan_job_name(model.name)).await;
+    let Some(job) = job.map_err(|error| Error::api("read the plan Job", error))? else { return Ok(None) };
+    let pod = live_pod(client, model, &job).await?;
+    Ok(Some(Box::new((job, pod))))
+}
+
+/// Whether a Job without a pod has been so for so long that its Events tell why.
+fn is_late(job: &Job, now: Timestamp) -> bool {
+    podless(job, Refusal::NotRead).is_some_and(|podless| now >= podless.late())
 }
 
 /// The Model as the API server holds it now. `None`: it is gone.

@@ -1,5 +1,6 @@
 //! Flags, each also an environment variable.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::ArgAction;
@@ -8,6 +9,7 @@ use model_core::persisted::Downloader;
 use model_resources::DownloadSettings;
 use model_watch::Namespaces;
 
+use crate::controller::LOG_READS;
 use crate::{Controller, LeaderElection, WebhookCertificates, controller};
 
 /// How the controller runs.
@@ -50,6 +52,10 @@ pub struct Options {
     /// that the controller needs beside the right to read storage classes.
     #[arg(long, env = "MODEL_CONTROLLER_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMESPACES")]
     pub watch_namespaces: Vec<String>,
+    /// Most logs that are read in a second for the progress of all downloads together. With more downloads than that, each
+    /// is read less often.
+    #[arg(long, env = "MODEL_CONTROLLER_MAX_LOG_READS_PER_SECOND", default_value_t = LOG_READS, value_name = "NUMBER")]
+    pub max_log_reads_per_second: NonZeroU32,
     /// Image of model-loader. Absent: the stock images of the specification, which verify nothing.
     #[arg(long, env = "MODEL_CONTROLLER_LOADER_IMAGE")]
     pub loader_image: Option<String>,
@@ -80,7 +86,8 @@ impl Options {
         let mut controller = controller(client, self.download_settings())
             .with_namespaces(self.namespaces())
             .with_max_concurrent_downloads(self.max_concurrent_downloads)
-            .with_max_concurrent_downloads_per_host(self.max_concurrent_downloads_per_host);
+            .with_max_concurrent_downloads_per_host(self.max_concurrent_downloads_per_host)
+            .with_max_log_reads_per_second(self.max_log_reads_per_second);
         if let Some(election) = self.election(&own_namespace) {
             controller = controller.with_leader_election(election);
         }

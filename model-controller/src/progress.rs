@@ -4,10 +4,12 @@
 //! that is lost, forged or huge changes nothing but the figures of its own Model.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use kube::core::DeserializeGuard;
@@ -15,14 +17,15 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_core::labels;
+use model_core::names::job_name;
 use model_core::report::Progress;
 use model_resources::job::CONTAINER;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// How often each running download is asked, while there are few of them.
 const ROUND: Duration = Duration::from_secs(2);
-/// Shortest time between two log reads of the operator: at most ten a second.
-const BETWEEN_READS: Duration = Duration::from_millis(100);
+/// Logs that are read at once: a node that does not answer holds up none but its own.
+const AT_ONCE: usize = 32;
 /// Lines and bytes that are read from the end of a log. The loader prints one short line every two seconds.
 const TAIL_LINES: i64 = 2;
 const TAIL_BYTES: i64 = 4096;
@@ -52,25 +55,33 @@ impl ProgressLines {
     }
 }
 
-/// Reads the logs of running downloads for ever, and asks for a pass over each Model that has news.
+/// Reads the logs of running downloads for ever, at most `per_second` of them a second, and asks for a pass over each Model
+/// that has news.
 pub(crate) async fn read_logs(
     client: Client,
     pods: Store<Pod>,
     lines: ProgressLines,
     news: UnboundedSender<ObjectRef<DeserializeGuard<Model>>>,
+    per_second: NonZeroU32,
 ) {
-    let mut rounds = interval(ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let steady = |period| {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let mut rounds = steady(ROUND);
+    let starts = &tokio::sync::Mutex::new(steady(Duration::from_secs(1) / per_second.get()));
+    let (client, lines, news) = (&client, &lines, &news);
     loop {
         rounds.tick().await;
-        let running = pods.state_filter(is_running);
+        let running = pods.state_filter(is_download);
         let uids: Vec<String> = running.iter().filter_map(|pod| job_uid(pod)).collect();
         lines.forget_all_but(&uids);
-        for pod in running {
-            let next = Instant::now() + BETWEEN_READS;
-            read_log(&client, &pod, &lines, &news).await;
-            sleep_until(next).await;
-        }
+        let read = async |pod: Arc<Pod>| {
+            starts.lock().await.tick().await;
+            read_log(client, &pod, lines, news).await;
+        };
+        stream::iter(running).for_each_concurrent(AT_ONCE, read).await;
     }
 }
 
@@ -97,15 +108,19 @@ async fn read_log(
         Ok(Err(error)) => return tracing::debug!(pod = %pod.name_any(), %error, "could not read the log"),
         Err(_) => return tracing::debug!(pod = %pod.name_any(), "the log took too long"),
     };
-    let Some(progress) = log.lines().rev().find_map(Progress::parse) else { return };
+    let Some(progress) = Progress::newest_in(&log) else { return };
     if lines.remember(&job_uid, &progress) {
         // The receiver goes only when the controller ends.
         let _ = news.unbounded_send(ObjectRef::new(&model).within(&namespace));
     }
 }
 
-fn is_running(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+/// Whether a download runs in this pod. A pod of another Job of ours prints no progress.
+fn is_download(pod: &Pod) -> bool {
+    let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let model = pod.labels().get(labels::MODEL);
+    running && owner.zip(model).is_some_and(|(owner, model)| owner.name == job_name(model))
 }
 
 fn job_uid(pod: &Pod) -> Option<String> {

@@ -70,7 +70,7 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
         return Ok(Action::await_change());
     }
     let persisted = Persisted::try_from(&model)?;
-    let mut children = Children::live(&context.client, &persisted).await?;
+    let mut children = Box::pin(Children::live(&context.client, &persisted, now)).await?;
     let mut next = Next::of(context, &model, &persisted, &children, now);
     while let Some(look) = next.decision.wants.first() {
         match look {

@@ -7,6 +7,8 @@
 //! - [`mod@decide`]: the state machine. [`decide::decide`] takes a look and the time, and gives the next step.
 //! - [`status`]: writes a decision down as `status`, with conditions.
 //! - [`persisted`]: a Model that the API server stored, and which images download it.
+//! - [`size`]: how large a claim has to be.
+//! - [`figures`]: sizes and times for people.
 //! - [`host`]: which host a source is downloaded from.
 //! - [`queue`]: the line of Models that wait for a free download.
 //! - [`quantity`]: amounts as Kubernetes writes them.
@@ -17,6 +19,7 @@
 pub mod api;
 pub mod content;
 pub mod decide;
+pub mod figures;
 mod freshness;
 pub mod host;
 pub mod labels;
@@ -27,4 +30,5 @@ pub mod quantity;
 pub mod queue;
 pub mod reason;
 pub mod report;
+pub mod size;
 pub mod status;

@@ -80,6 +80,12 @@ impl Persisted<'_> {
         }
     }
 
+    /// Whether the source is asked for size and files before a claim is made.
+    #[must_use]
+    pub fn wants_plan(&self) -> bool {
+        !self.shares_claim() && (self.spec.preflight || self.spec.storage.size.is_none())
+    }
+
     /// Where this content lies on the claim, relative to its root. Stock images write to the root of a claim that is the
     /// Model's own: empty.
     #[must_use]

@@ -1,15 +1,15 @@
 //! The closed list of reasons.
 //!
 //! One word means the same thing in a condition, an Event, a metric label, the loader's termination message and the
-//! documentation. A new reason is one variant here and its row in [`Reason::advice`].
+//! documentation. A new reason is one variant here, with its meaning and its advice; `docs/reasons.md` is made from them.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident => $advice:literal,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident => $advice:literal,)*) => {
         /// Why a Model is in the state it is in.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {
             /// Every reason, in the order of the documentation.
@@ -19,6 +19,12 @@ macro_rules! reasons {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What it means, one sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_start(),)* }
             }
 
             /// What the user can do about it. Empty where nothing needs doing.
@@ -41,10 +47,20 @@ reasons! {
     Refreshing => "",
     /// The download of newer content failed; the content before it stays mounted.
     RefreshFailed => "what is mounted stays as it is; the condition Downloaded has the cause and what to do about it",
-    /// Nobody asked the source whether it has newer content.
+    /// Nobody asked the source yet; once there is content, whether it has newer.
     NotChecked => "ask for newer content with `kubectl model refresh NAME`",
     /// A download is running.
     Downloading => "",
+    /// The source has told what there is to download.
+    SourceAnswered => "",
+    /// The source is asked for size and files, before a claim is made.
+    Planning => "",
+    /// The size that the spec gives cannot hold the model. No claim was made.
+    StorageTooSmall => "raise spec.storage.size, or leave it out",
+    /// Neither the spec nor the source says how large the model is.
+    SizeUnknown => "set spec.storage.size",
+    /// The spec gives no size, and stock images cannot find it.
+    SizeRequired => "set spec.storage.size, or run the controller with --loader-image",
     /// The claim and the Job are about to be created.
     Starting => "",
     /// As many downloads run as the operator may run at once.
@@ -77,8 +93,22 @@ reasons! {
     JobTerminating => "the download starts once the old Job is gone",
     /// A Job of our name belongs to somebody else.
     JobConflict => "rename or remove that Job, or give the Model another name",
-    /// The API server refused the claim or the Job.
-    Rejected => "the message names the rule: quota, pod security or admission policy of the namespace",
+    /// The API server refuses the claim, the Job or its pod, by a rule that has no reason of its own here.
+    Rejected => "the message names the rule: an admission policy or webhook of the cluster",
+    /// A quota of the namespace leaves no room for the claim, the Job or its pod.
+    QuotaExceeded => "raise or free the quota: kubectl describe resourcequota; requests and limits are set by spec.jobTemplate.resources",
+    /// The pod security level of the namespace forbids the download pod.
+    PodSecurityViolated => "the download pod meets the level restricted: check what else the message names, such as a policy that changes pods",
+    /// A limit range of the namespace forbids the claim or the download pod.
+    LimitRangeViolated => "set spec.jobTemplate.resources or spec.storage.size to what the limit range allows: kubectl describe limitrange",
+    /// The priority class that the spec names does not exist.
+    PriorityClassNotFound => "create the priority class, or correct spec.jobTemplate.priorityClassName and delete the Job",
+    /// The service account that the spec names does not exist.
+    ServiceAccountNotFound => "create the service account, or correct spec.jobTemplate.serviceAccountName and delete the Job",
+    /// The Job has made no pod, and nothing says why.
+    PodMissing => "check that kube-controller-manager runs: kubectl describe job/model-download-NAME",
+    /// Somebody holds the Job back on purpose.
+    Suspended => "",
     /// The storage class that the spec names does not exist.
     StorageClassNotFound => "create the storage class or name one that `kubectl get storageclass` lists",
     /// The download pod cannot be placed on a node.
@@ -87,6 +117,8 @@ reasons! {
     VolumeNotMounted => "create what is missing; the Events of the pod tell which it is: kubectl describe pod",
     /// The download image cannot be pulled.
     ImagePullFailed => "check the image name, the registry and imagePullSecrets",
+    /// The node cannot start the download container.
+    ContainerNotStarted => "check the image and spec.jobTemplate: kubectl describe pod",
     /// The secret or the key that the download needs is missing.
     CredentialsMissing => "create the secret that spec.credentialsSecret names, with the keys that the source needs",
     /// The source has no such repository, revision, bucket or file.
@@ -141,6 +173,9 @@ impl Reason {
                 | Self::UnsafeFileName
                 | Self::ContentDamaged
                 | Self::ForbiddenAddress
+                | Self::StorageTooSmall
+                | Self::SizeUnknown
+                | Self::SizeRequired
                 | Self::WrongUse
                 | Self::InvalidModel
         )
@@ -148,6 +183,21 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it is the source, or the way to it, that fails.
+    #[must_use]
+    pub const fn is_of_source(self) -> bool {
+        matches!(
+            self,
+            Self::SourceNotFound
+                | Self::AccessDenied
+                | Self::GatedRepository
+                | Self::RateLimited
+                | Self::Stalled
+                | Self::NetworkError
+                | Self::SourceInvalid
+        )
+    }
+
     /// Whether something is wrong: Events with this reason are warnings.
     #[must_use]
     pub const fn is_trouble(self) -> bool {
@@ -159,6 +209,8 @@ impl Reason {
                 | Self::Refreshing
                 | Self::NotChecked
                 | Self::Downloading
+                | Self::SourceAnswered
+                | Self::Planning
                 | Self::Starting
                 | Self::Queued
                 | Self::Retrying
@@ -166,6 +218,7 @@ impl Reason {
                 | Self::ClaimResizing
                 | Self::JobStale
                 | Self::JobTerminating
+                | Self::Suspended
         )
     }
 

@@ -34,6 +34,12 @@ impl Progress {
         serde_json::from_str(line.trim()).ok()
     }
 
+    /// The newest progress line in the end of a log, whatever else stands there. `None` where there is none.
+    #[must_use]
+    pub fn newest_in(log: &str) -> Option<Self> {
+        log.lines().rev().find_map(Self::parse)
+    }
+
     /// Share of the bytes that are there, in whole percent, 0 to 100. 100 only when every byte is.
     #[must_use]
     pub fn percent(&self) -> Option<i32> {
@@ -148,6 +154,21 @@ mod tests {
         for text in ["", "{}", "null", "Killed", r#"{"succeeded":"#, r#"{"failed":{"reason":"Nonsense","message":""}}"#]
         {
             assert_eq!(Outcome::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_line_counts_and_nothing_else_in_the_log() {
+        let huge = "9".repeat(4096);
+        for (log, want) in [
+            ("", None),
+            ("{\"downloadedBytes\":1}\n{\"downloadedBytes\":2}\n", Some(2)),
+            ("{\"downloadedBytes\":1}\n2026-01-01 WARN {\"downloadedBytes\":7}\n", Some(1)),
+            ("{\"downloadedBytes\":1}\n{\"downloadedBytes\":", Some(1)),
+            ("dBytes\":5}\n{\"downloadedBytes\":-1}", None),
+            (&format!("{{\"downloadedBytes\":{huge}}}"), None),
+        ] {
+            assert_eq!(Progress::newest_in(log).map(|progress| progress.downloaded_bytes), want, "{log:.80}");
         }
     }
 

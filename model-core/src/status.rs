@@ -1,9 +1,12 @@
 //! A decision as `status`.
 
+mod progress;
+mod source;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::api::{DownloadStatus, ModelStatus, Phase};
+use crate::api::{ModelStatus, Phase};
 use crate::decide::Decision;
 use crate::freshness::freshness;
 use crate::observed::{ClaimState, Observed};
@@ -13,6 +16,8 @@ use crate::reason::Reason;
 pub const READY: &str = "Ready";
 /// Condition: the claim has a volume.
 pub const STORAGE_BOUND: &str = "StorageBound";
+/// Condition: the source lets us have the wanted content. Unknown until it was asked.
+pub const SOURCE_REACHABLE: &str = "SourceReachable";
 /// Condition: the wanted content is on the claim. Its reason says whether every file was verified.
 pub const DOWNLOADED: &str = "Downloaded";
 /// Condition: the published content is the newest that the source has. False while what the spec asks for is not there,
@@ -49,6 +54,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         }
     };
     let freshness = freshness(seen, decision, &message);
+    let source = source::reachable(seen, decision, &message);
     let (bound, storage_reason, storage_message) = storage(&seen.claim);
     let said = decision.storage.as_ref().filter(|_| bound);
     let said = said.map(|(reason, message)| (*reason, with_advice(*reason, message, seen.model.name)));
@@ -61,10 +67,11 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
     ModelStatus {
         phase: Some(decision.phase),
         pvc_name: Some(seen.model.claim_name()),
-        progress: Some(progress(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
+        progress: Some(progress::percent(decision.phase, decision.download.as_ref(), &seen.model.content_id)),
         conditions: [
             condition(READY, truth(decision.phase == Phase::Ready), published),
             condition(STORAGE_BOUND, truth(bound), storage),
+            condition(SOURCE_REACHABLE, source.status, (source.reason, &source.message)),
             condition(DOWNLOADED, truth(decision.up_to_date), wanted),
             condition(UP_TO_DATE, freshness.status, (freshness.reason, &freshness.message)),
         ]
@@ -77,10 +84,13 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         deletion_policy: decision.deletion_policy,
         earlier: decision.earlier.clone(),
         download: decision.download.clone(),
-        message: Some(if refreshing {
-            format!("ready with earlier content; newer content: {message}")
-        } else {
-            message
+        message: Some({
+            // Figures stand here alone, so that conditions change only when something does.
+            let message = match (decision.reason, &decision.download) {
+                (Reason::Downloading, Some(download)) => progress::text(download),
+                _ => message,
+            };
+            if refreshing { format!("ready with earlier content; newer content: {message}") } else { message }
         }),
     }
 }
@@ -111,20 +121,5 @@ fn storage(claim: &ClaimState) -> (bool, Reason, &str) {
         ClaimState::Terminating => (false, Reason::ClaimLost, "the claim is being deleted"),
         ClaimState::Lost => (false, Reason::ClaimLost, "the claim lost its volume"),
         ClaimState::Foreign { .. } => (false, Reason::ClaimConflict, "a claim of this name belongs to somebody else"),
-    }
-}
-
-/// 100 once content is published; before, the share of the wanted bytes that is there, never 100.
-fn progress(phase: Phase, download: Option<&DownloadStatus>, wanted: &str) -> i32 {
-    if phase == Phase::Ready {
-        return 100;
-    }
-    let Some(download) = download.filter(|download| download.id == wanted) else { return 0 };
-    match (download.downloaded_bytes, download.total_bytes) {
-        (Some(there), Some(total)) if total > 0 => {
-            let percent = i128::from(there.clamp(0, total)) * 100 / i128::from(total);
-            i32::try_from(percent).unwrap_or(0).min(99)
-        }
-        _ => 0,
     }
 }

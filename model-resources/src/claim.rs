@@ -8,15 +8,15 @@ use model_core::persisted::Persisted;
 
 use crate::metadata::child_metadata;
 
-/// Builds the claim that holds the model's files.
+/// Builds the claim of this size that holds the model's files.
 ///
 /// Without `spec.storage.storageClass` the field is left out, so that the cluster's default class serves it. With
 /// `deletionPolicy: Retain` the Model does not own it, not even for a moment. A Model with `spec.storage.existingClaim`
 /// has no use for it: that claim is there already.
 #[must_use]
-pub fn claim(model: &Persisted) -> PersistentVolumeClaim {
+pub fn claim(model: &Persisted, size: &str) -> PersistentVolumeClaim {
     let storage = &model.spec.storage;
-    let size = storage.size.iter().map(|size| ("storage".to_owned(), Quantity(size.clone()))).collect();
+    let size = [("storage".to_owned(), Quantity(size.to_owned()))].into();
     let spec = PersistentVolumeClaimSpec {
         access_modes: Some(storage.access_modes.iter().map(|mode| mode.as_str().to_owned()).collect()),
         resources: Some(VolumeResourceRequirements { requests: Some(size), limits: None }),

@@ -3,6 +3,7 @@
 //! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words.
 
 mod authority;
+mod broken;
 mod chart;
 mod children;
 mod denials;
@@ -12,6 +13,7 @@ mod leader;
 mod memory;
 mod metrics;
 mod pods;
+mod preflight;
 mod progress;
 mod prunes;
 mod rbac;
@@ -77,6 +79,8 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("refresh_fetches_what_changed", refreshes::a_refresh_fetches_what_changed),
         scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
         scenario("restricted_namespace", restricted::models_in_a_restricted_namespace),
+        scenario("refused_by_the_cluster", broken::what_the_cluster_refuses_is_named),
+        scenario("preflight", preflight::the_source_is_asked_before_there_is_a_claim),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
         scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),
         scenario("real_model", sources::real_model),

@@ -46,9 +46,10 @@ pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
         storage: Storage {
             existing_claim: None,
             storage_class: None,
-            size: Some(size),
+            size,
             access_modes: vec![AccessMode::ReadWriteOnce],
         },
+        preflight: false,
         version: None,
         credentials_secret: secret.map(str::to_owned),
         node_selector: std::collections::BTreeMap::new(),

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::EventLine;
-use crate::figures::age;
 use crate::text::line;
+use model_core::figures::age;
 
 /// So many fit on a screen beside the rest.
 const SHOWN: usize = 6;

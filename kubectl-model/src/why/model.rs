@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use model_core::api::{Model, Phase};
 use model_core::decide::Retry;
 use model_core::names::job_name;
-use model_core::observed::{ClaimState, JobState, claim_state, job_state, newest_pod};
+use model_core::observed::{ClaimState, JobState, Refusal, claim_state, job_state, newest_pod, refusal};
 use model_core::persisted::Persisted;
 use model_core::reason::Reason;
 use model_core::report::Failure;
@@ -14,9 +14,9 @@ use model_core::status::{CONTENT_WRITABLE, DOWNLOADED};
 
 use super::parts::{is_download, parts};
 use super::{Context, Finding, ModelView, Report, events};
-use crate::figures::span;
 use crate::progress::{is_observed, next_attempt, phase, state};
 use crate::text::line;
+use model_core::figures::span;
 
 /// What blocks this Model and what to do about it, as of `now`.
 #[must_use]
@@ -57,10 +57,10 @@ fn findings(context: &Context) -> Vec<Finding> {
                 .with("kubectl get pods -A -l app.kubernetes.io/part-of=model-operator".to_owned()),
         );
     }
-    let claim = claim_state(&persisted, context.view.claim.as_ref(), context.view.class_exists);
+    let claim = claim_state(&persisted, context.view.claim.as_ref(), context.view.class_exists, None);
     found.extend(claim_finding(context, &claim));
     let pod = context.view.job.as_ref().and_then(|job| newest_pod(job, &context.view.pods));
-    let job = job_state(&persisted, &claim, context.view.job.as_ref(), pod, None, context.now);
+    let job = job_state(&persisted, &claim, context.view.job.as_ref(), pod, None, Refusal::NotRead, context.now);
     // A pod that waits for the claim says no more than the claim itself.
     let of_claim = |finding: &Finding| finding.reason == Reason::ClaimPending.as_str() && !found.is_empty();
     found.extend(job_finding(context, &job, pod).filter(|finding| !of_claim(finding)));
@@ -157,7 +157,7 @@ fn job_finding(context: &Context, job: &JobState, pod: Option<&Pod>) -> Option<F
         JobState::Running { trouble: None, unmounted: None, .. } if pod.is_none() => {
             let why = events::warning(&context.view.events, &["FailedCreate"], &[&name])?;
             let what = format!("the pod of Job {name} is refused");
-            Some(context.finding(Reason::Rejected, what, why).with(context.kubectl(&format!("describe job {name}"))))
+            Some(context.finding(refusal(why).reason, what, why).with(context.kubectl(&format!("describe job {name}"))))
         }
         JobState::Running { .. } | JobState::Succeeded { .. } | JobState::Absent => None,
     }
@@ -177,6 +177,8 @@ fn held_up(context: &Context, trouble: &Failure, pod: Option<&Pod>) -> Finding {
         Reason::Unschedulable | Reason::ClaimPending => format!("pod {pod} cannot be placed on a node"),
         Reason::ImagePullFailed => format!("pod {pod} has no image"),
         Reason::CredentialsMissing => format!("pod {pod} lacks its credentials"),
+        Reason::ContainerNotStarted => format!("the container of pod {pod} cannot be started"),
+        Reason::Suspended => "nobody lets the Job run".to_owned(),
         _ => format!("pod {pod} failed; Kubernetes starts another"),
     };
     let finding = with_help(context, context.finding(trouble.reason, what, &trouble.message), trouble.reason);

@@ -7,10 +7,10 @@ use model_core::labels;
 use model_core::names::job_name;
 
 use super::{Context, Part};
-use crate::figures::age;
 use crate::source::shown;
 use crate::text::line;
 use crate::usage::size;
+use model_core::figures::age;
 
 /// A screen holds so many pods.
 const PODS: usize = 6;

@@ -75,7 +75,6 @@ async fn wrong_use_ends_with_two_and_asks_nothing_of_the_cluster() {
         (&["why", "pod/../x"], "no pod can be called"),
         (&["pull", "ftp://me:s3cret@host/a", "--size", "1Gi"], "the source is of no known form"),
         (&["pull", "hf://a/b", "--size", "1Gi", "--name", "a.b"], "no Model can be called \"a.b\""),
-        (&["pull", "hf://a/b"], "--size <SIZE>"),
         (&["wait", "tiny", "--timeout", "soon"], "write a number and s, m or h"),
         (&["start", "tiny"], "unrecognized subcommand 'start'"),
     ] {

@@ -201,7 +201,7 @@ impl Scene {
     pub async fn claim(&self, model: &Model) -> k8s_openapi::api::core::v1::PersistentVolumeClaim {
         let persisted = model_core::persisted::Persisted::try_from(model).expect("a Model that was stored");
         self.api()
-            .create(&PostParams::default(), &model_resources::claim(&persisted))
+            .create(&PostParams::default(), &model_resources::claim(&persisted, "1Gi"))
             .await
             .expect("the claim is accepted")
     }

@@ -127,7 +127,7 @@ async fn what_the_api_server_refuses_is_said_in_status_and_tried_again() {
     assert!(message.starts_with("could not create the claim: "), "{message}");
     assert!(message.contains("exceeded quota: none"), "{message}");
     assert_eq!(status.phase, Some(Phase::Pending));
-    until("an Event", async || scene.events().await.contains(&"Rejected".to_owned()).then_some(())).await;
+    until("an Event", async || scene.events().await.contains(&"QuotaExceeded".to_owned()).then_some(())).await;
 
     quotas.delete("none", &DeleteParams::default()).await.unwrap();
     scene.phase(Phase::Downloading).await;

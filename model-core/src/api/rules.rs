@@ -50,12 +50,6 @@ pub(super) fn existing_claim_is_fixed() -> Rule {
 }
 
 /// On `spec.storage`.
-pub(super) fn size_or_existing_claim() -> Rule {
-    Rule::new("has(self.size) || has(self.existingClaim)")
-        .message("spec.storage must have size, or name an existingClaim")
-}
-
-/// On `spec.storage`.
 pub(super) fn size_is_positive() -> Rule {
     Rule::new("!has(self.size) || quantity(self.size).isGreaterThan(quantity('0'))")
         .message("spec.storage.size must be more than 0")

@@ -34,6 +34,9 @@ pub struct ModelSpec {
     pub source: Source,
     /// The claim that holds the files.
     pub storage: Storage,
+    /// Whether to ask the source for size, access and files before a claim is made, also where `storage.size` is given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preflight: bool,
     /// A label of your own for this content. A new value starts a new download.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
@@ -69,7 +72,6 @@ pub struct ModelSpec {
     validation = rules::access_modes_are_fixed(),
     validation = rules::existing_claim_stands_alone(),
     validation = rules::existing_claim_is_fixed(),
-    validation = rules::size_or_existing_claim(),
     validation = rules::size_is_positive(),
     validation = rules::size_only_grows()
 )]
@@ -83,7 +85,8 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class: Option<String>,
-    /// Size of the claim, for example `20Gi`. Leave room for a second copy while a new revision is downloaded.
+    /// Size of the claim, for example `20Gi`. Leave room for a second copy while a new revision is downloaded. Absent: the
+    /// source is asked first, and the claim gets twice what it has, and a tenth more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki|m|[eE][0-9]+)?$"))]
     pub size: Option<String>,

@@ -52,7 +52,7 @@ pub struct ModelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub progress: Option<i32>,
-    /// `Ready`, `StorageBound`, `Downloaded` and `UpToDate`, each with a reason; `ContentWritable` only while a pod may
+    /// `Ready`, `StorageBound`, `SourceReachable`, `Downloaded` and `UpToDate`, each with a reason; `ContentWritable` only while a pod may
     /// change the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -129,6 +129,10 @@ pub struct DownloadStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub total_bytes: Option<i64>,
+    /// Files of the whole model. Absent unless the source was asked before the download.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub total_files: Option<i64>,
     /// Bytes that are on the claim. Never goes back within one id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -137,8 +141,15 @@ pub struct DownloadStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub bytes_per_second: Option<i64>,
-    /// Number of Jobs started for this id, from 1.
-    #[schemars(range(min = 1))]
+    /// Seconds until the last byte is there, if the speed stays. Absent where that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub eta_seconds: Option<i64>,
+    /// Commit or `ETag` that the revision was resolved to. Absent until that is known, and where nothing resolves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_revision: Option<String>,
+    /// Number of Jobs started for this id. 0 while the source is only asked.
+    #[schemars(range(min = 0))]
     pub attempt: i32,
     /// When the newest of these Jobs was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,9 @@ pub(super) fn claim(mut decision: Decision, seen: &Observed) -> Decision {
                 grow(&mut decision, details, size);
             }
         }
-        _ if decision.writes.contains(&Write::CreateClaim) => decision.deletion_policy = Some(policy),
+        _ if decision.writes.iter().any(|write| matches!(write, Write::CreateClaim { .. })) => {
+            decision.deletion_policy = Some(policy);
+        }
         _ => {}
     }
     decision

@@ -4,15 +4,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::retry::{Retry, retry};
-use super::{Step, Write, prune, stale_job};
+use super::{Step, Write, plan, prune, stale_job};
 use crate::api::{Content, DownloadStatus, LastFailure, Phase};
 use crate::names::job_name;
-use crate::observed::{ClaimState, JobState, Observed, Placement, Unmounted};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, Podless, Refusal, Unmounted};
 use crate::reason::Reason;
 use crate::report::{Failure, Progress, Published};
 
 /// How long a node may take to mount what a pod needs. Volumes of clouds are attached in less.
 const MOUNT_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// 30 days.
+const LONGEST_ETA: i64 = 30 * 24 * 3600;
 
 /// The next step towards the wanted content. The claim is ours or absent.
 pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
@@ -28,11 +31,12 @@ pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
             "removing a Job that was made for other content or another claim".to_owned(),
         )
         .writing(stale_job(seen)),
-        JobState::Running { trouble, progress, unmounted } => {
+        JobState::Running { trouble, progress, unmounted, podless } => {
             let step = running(seen, trouble.as_ref(), progress.as_ref(), now);
-            match unmounted {
-                Some(unmounted) if step.reason == Reason::Downloading => mounting(step, unmounted, now),
-                Some(_) | None => step,
+            match (unmounted, podless) {
+                (Some(unmounted), _) if step.reason == Reason::Downloading => starting(seen, step, unmounted, now),
+                (_, Some(podless)) if step.reason == Reason::Downloading => without_pod(step, podless, now),
+                (Some(_) | None, Some(_) | None) => step,
             }
         }
         JobState::Succeeded { published } => succeeded(seen, published.as_ref(), now),
@@ -42,15 +46,13 @@ pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
 }
 
 /// The recorded download of the wanted content. A new content id starts a new record.
-fn recorded<'a>(seen: &'a Observed) -> Option<&'a DownloadStatus> {
+pub(super) fn recorded<'a>(seen: &'a Observed) -> Option<&'a DownloadStatus> {
     seen.model.status?.download.as_ref().filter(|download| download.id == seen.model.content_id)
 }
 
 /// The record of the attempt that the Job in place stands for. A crash before it was recorded is made up for here.
 fn attempt(seen: &Observed, now: Timestamp) -> DownloadStatus {
-    let mut download = recorded(seen)
-        .cloned()
-        .unwrap_or_else(|| DownloadStatus { id: seen.model.content_id.clone(), ..DownloadStatus::default() });
+    let mut download = plan::with_plan(seen);
     if download.started_at.is_none() {
         download.attempt = download.attempt.saturating_add(1);
         download.started_at = Some(Time(now));
@@ -80,31 +82,77 @@ fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progres
     if matches!(reason, Reason::Unschedulable | Reason::ClaimInUse) { step.looking_again(now) } else { step }
 }
 
-/// The node mounts what the pod needs. Worth a word only where it takes long, and then no watch tells.
-fn mounting(step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
+/// The cluster places the pod and mounts what it needs. Worth a word only where it takes long, and then no watch tells.
+fn starting(seen: &Observed, step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
     let late = unmounted.since.checked_add(MOUNT_PATIENCE).unwrap_or(Timestamp::MAX);
     if now < late {
         return Step { look_again: Some(late), ..step };
     }
-    let message = format!("the node has not mounted all that the download pod needs: {}", unmounted.volumes);
-    Step { reason: Reason::VolumeNotMounted, message, ..step }
+    let bound = matches!(seen.claim, ClaimState::Ours { bound: true, .. });
+    let (reason, message) = match (unmounted.placed, bound) {
+        (true, _) => {
+            let message = format!("the node has not mounted all that the download pod needs: {}", unmounted.volumes);
+            (Reason::VolumeNotMounted, message)
+        }
+        (false, false) => {
+            let claim = seen.model.claim_name();
+            (
+                Reason::ClaimPending,
+                format!("PVC stuck Pending: claim {claim} has no volume yet, and the download waits for it"),
+            )
+        }
+        (false, true) => (Reason::Unschedulable, "no scheduler has placed the download pod yet".to_owned()),
+    };
+    Step { reason, message, ..step }
 }
 
-/// Bytes never go back within one content id: a restarted loader, or a forged line, cannot make them.
+/// The Job controller makes the pod at once, unless the cluster refuses it. The Job itself does not say so, and no watch
+/// tells: its Events are read then, and ever more rarely.
+pub(super) fn without_pod(step: Step, podless: &Podless, now: Timestamp) -> Step {
+    if now < podless.late() {
+        return Step { look_again: Some(podless.late()), ..step };
+    }
+    let (reason, message) = match &podless.refusal {
+        Refusal::Known(failure) => {
+            (failure.reason, format!("the cluster refuses the download pod: {}", failure.message))
+        }
+        Refusal::Unknown => (Reason::PodMissing, "the Job has made no pod yet".to_owned()),
+        // Never recorded: it differs from what a look at the Events finds, so that one follows.
+        Refusal::NotRead => (Reason::PodMissing, "the Job has made no pod yet; its Events were not read".to_owned()),
+    };
+    Step { reason, message, look_again: Some(podless.next_look(now)), ..step }
+}
+
+/// Neither bytes nor percent ever go back within one content id: a restarted loader, or a forged line, cannot make them.
+/// So the first total counts until the download has ended.
 fn record(download: &mut DownloadStatus, progress: &Progress) {
     let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    download.total_bytes = progress.total_bytes.map(bytes).or(download.total_bytes);
+    download.total_bytes = download.total_bytes.or(progress.total_bytes.map(bytes));
     let seen = bytes(progress.downloaded_bytes);
     let capped = download.total_bytes.map_or(seen, |total| seen.min(total));
     download.downloaded_bytes = Some(capped.max(download.downloaded_bytes.unwrap_or(0)));
     download.bytes_per_second = Some(bytes(progress.bytes_per_second));
+    download.eta_seconds = eta(download);
+}
+
+/// Seconds until the last byte is there. A time that nobody would wait for is none.
+fn eta(download: &DownloadStatus) -> Option<i64> {
+    let left = download.total_bytes?.saturating_sub(download.downloaded_bytes?).max(0);
+    let speed = download.bytes_per_second.filter(|speed| *speed > 0)?;
+    let seconds = left.checked_add(speed - 1)? / speed;
+    (seconds <= LONGEST_ETA).then_some(seconds)
 }
 
 fn succeeded(seen: &Observed, published: Option<&Published>, now: Timestamp) -> Step {
     if matches!(seen.claim, ClaimState::Absent) {
         // With the new claim in place this Job counts as stale.
-        return Step::pending(Reason::ClaimLost, "the claim that held the content is gone: starting over".to_owned())
-            .writing(vec![Write::CreateClaim]);
+        return match plan::claim_size(seen, now) {
+            Ok(size) => {
+                Step::pending(Reason::ClaimLost, "the claim that held the content is gone: starting over".to_owned())
+                    .writing(vec![Write::CreateClaim { size }])
+            }
+            Err(step) => *step,
+        };
     }
     let bytes = published.map(|published| i64::try_from(published.bytes).unwrap_or(i64::MAX));
     let content = Content {
@@ -119,13 +167,14 @@ fn succeeded(seen: &Observed, published: Option<&Published>, now: Timestamp) -> 
     let mut download = attempt(seen, now);
     download.total_bytes = bytes.or(download.total_bytes);
     download.downloaded_bytes = download.total_bytes;
-    download.bytes_per_second = None;
+    (download.bytes_per_second, download.eta_seconds) = (None, None);
+    download.resolved_revision.clone_from(&content.resolved_revision);
     Step { download: Some(download), publishes: Some(content.clone()), ..Step::ready(&content) }
 }
 
-fn failed(seen: &Observed, failure: &Failure, at: Timestamp, now: Timestamp) -> Step {
+pub(super) fn failed(seen: &Observed, failure: &Failure, at: Timestamp, now: Timestamp) -> Step {
     let mut download = attempt(seen, now);
-    download.bytes_per_second = None;
+    (download.bytes_per_second, download.eta_seconds) = (None, None);
     // A Job's times are whole seconds: a quick failure must not seem older than its own start.
     let at = download.started_at.as_ref().map_or(at, |started| at.max(started.0));
     download.last_failure =
@@ -134,6 +183,9 @@ fn failed(seen: &Observed, failure: &Failure, at: Timestamp, now: Timestamp) -> 
 }
 
 fn without_job(seen: &Observed, now: Timestamp) -> Step {
+    if matches!(seen.claim, ClaimState::Absent) && plan::is_under_way(seen) {
+        return start(seen, now);
+    }
     let Some(download) = recorded(seen) else { return start(seen, now) };
     if download.started_at.is_none() {
         return start(seen, now);
@@ -157,7 +209,7 @@ fn current_failure(download: &DownloadStatus) -> Option<&LastFailure> {
 
 /// Back to `Pending`: the next look starts a new attempt.
 fn again(download: &DownloadStatus, reason: Reason, message: &str) -> Step {
-    let download = DownloadStatus { started_at: None, bytes_per_second: None, ..download.clone() };
+    let download = DownloadStatus { started_at: None, bytes_per_second: None, eta_seconds: None, ..download.clone() };
     Step { download: Some(download), ..Step::pending(reason, message.to_owned()) }
 }
 
@@ -166,21 +218,27 @@ fn start(seen: &Observed, now: Timestamp) -> Step {
         let message = format!("claim {} is ReadWriteOncePod and pod {pod} uses it", seen.model.claim_name());
         return Step::pending(Reason::ClaimInUse, message).looking_again(now);
     }
-    if let Some(place) = &seen.queue {
-        let from = place.host.as_ref().map_or(String::new(), |host| format!(" from {host}"));
-        return Step::pending(Reason::Queued, format!("waiting for a free download{from}: {place}"));
-    }
-    if let Some(wait) = prune::in_the_way(seen) {
-        return wait;
-    }
-    let writes = match seen.claim {
-        ClaimState::Absent => vec![Write::CreateClaim, Write::CreateJob],
+    let claim = match seen.claim {
+        ClaimState::Absent => match plan::claim_size(seen, now) {
+            Ok(size) => Some(Write::CreateClaim { size }),
+            Err(step) => return *step,
+        },
         ClaimState::Ours { .. }
         | ClaimState::Missing
         | ClaimState::Terminating
         | ClaimState::Foreign { .. }
-        | ClaimState::Lost => vec![Write::CreateJob],
+        | ClaimState::Lost => None,
     };
+    if let Some(place) = &seen.queue {
+        let from = place.host.as_ref().map_or(String::new(), |host| format!(" from {host}"));
+        let waiting = Step::pending(Reason::Queued, format!("waiting for a free download{from}: {place}"));
+        let download = recorded(seen).is_some() || !matches!(seen.plan, PlanState::Absent | PlanState::Unsupported);
+        return Step { download: download.then(|| plan::with_plan(seen)), ..waiting };
+    }
+    if let Some(wait) = prune::in_the_way(seen) {
+        return wait;
+    }
+    let writes = claim.into_iter().chain([Write::CreateJob]).collect();
     let step = Step::new(Phase::Downloading, Reason::Downloading, "downloading".to_owned());
     Step { download: Some(attempt(seen, now)), writes, ..step }
 }

@@ -11,6 +11,7 @@
 
 mod claim;
 mod download;
+mod plan;
 mod prune;
 mod retry;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{Content, DeletionPolicy, DownloadStatus, EarlierContent, Phase};
-use crate::observed::{ClaimState, JobState, Observed, PruneStep};
+use crate::observed::{ClaimState, JobState, Observed, PruneStep, refusal};
 use crate::reason::Reason;
 
 pub use prune::OFFERED_UNTIL;
@@ -68,17 +69,9 @@ impl Decision {
         let phase = if self.content.is_some() { Phase::Ready } else { Phase::Pending };
         // No attempt was started, and the claim is as it was.
         let download = seen.model.status.and_then(|status| status.download.clone());
+        let reason = refusal(&message).reason;
         let deletion_policy = seen.model.status.and_then(|status| status.deletion_policy);
-        Self {
-            phase,
-            reason: Reason::Rejected,
-            message,
-            download,
-            deletion_policy,
-            failed: true,
-            writes: Vec::new(),
-            ..self
-        }
+        Self { phase, reason, message, download, deletion_policy, failed: true, writes: Vec::new(), ..self }
     }
 }
 
@@ -95,7 +88,17 @@ pub enum Look {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Create the claim. Its UID goes into a Job created after it.
-    CreateClaim,
+    CreateClaim {
+        /// How large.
+        size: String,
+    },
+    /// Create the Job that asks the source.
+    CreatePlanJob,
+    /// Delete the plan Job of this UID, and no other.
+    DeletePlanJob {
+        /// UID of the Job.
+        uid: String,
+    },
     /// Create the download Job.
     CreateJob,
     /// Delete the Job of this UID, and no other.
@@ -181,7 +184,11 @@ fn content_lost(seen: &Observed, message: &str) -> Step {
     let recorded = seen.model.status.and_then(|status| status.download.as_ref());
     let download = recorded.map(|download| DownloadStatus {
         downloaded_bytes: None,
+        total_bytes: None,
+        total_files: None,
+        resolved_revision: None,
         bytes_per_second: None,
+        eta_seconds: None,
         started_at: None,
         ..download.clone()
     });

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 
 use super::claim_details::is_retained;
+use super::pod::quoted;
 use super::{ClaimState, is_ours, owner};
 use crate::api::Model;
 use crate::persisted::Persisted;
@@ -12,8 +13,14 @@ use crate::reason::Reason;
 use crate::report::Failure;
 
 /// Reduces the claim of our name. `class_exists` says whether the claim's storage class does; `None` where nobody looked.
+/// `warning` is the newest that somebody left on the claim, as provisioners do; `None` where there is none or nobody looked.
 #[must_use]
-pub fn claim_state(model: &Persisted, claim: Option<&PersistentVolumeClaim>, class_exists: Option<bool>) -> ClaimState {
+pub fn claim_state(
+    model: &Persisted,
+    claim: Option<&PersistentVolumeClaim>,
+    class_exists: Option<bool>,
+    warning: Option<&str>,
+) -> ClaimState {
     let Some(claim) = claim else {
         return if model.shares_claim() { ClaimState::Missing } else { ClaimState::Absent };
     };
@@ -32,7 +39,11 @@ pub fn claim_state(model: &Persisted, claim: Option<&PersistentVolumeClaim>, cla
         Some("Lost") => ClaimState::Lost,
         phase => {
             let bound = phase == Some("Bound");
-            let trouble = if bound { None } else { class_trouble(claim, class_exists) };
+            let provisioner = || {
+                let message = format!("PVC stuck Pending: {}", quoted(warning?));
+                Some(Failure { reason: Reason::ClaimPending, message })
+            };
+            let trouble = if bound { None } else { class_trouble(claim, class_exists).or_else(provisioner) };
             ClaimState::Ours { uid: meta.uid.clone().unwrap_or_default(), bound, trouble }
         }
     }

@@ -5,6 +5,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::pod::{pod_outcome, pod_trouble, pod_unmounted};
+use super::refusal::{Refusal, podless, suspended};
 use super::{ClaimState, JobState, is_ours, owner};
 use crate::labels;
 use crate::persisted::Persisted;
@@ -13,7 +14,7 @@ use crate::report::{Failure, Outcome, Progress};
 
 /// Reduces the Job of our name, with its newest pod and the newest progress line that was read from it.
 ///
-/// `now` stands in for the end of a failed Job that does not tell it.
+/// `refusal` is for a Job without a pod. `now` stands in for the end of a failed Job that does not tell it.
 #[must_use]
 pub fn job_state(
     model: &Persisted,
@@ -21,6 +22,7 @@ pub fn job_state(
     job: Option<&Job>,
     pod: Option<&Pod>,
     progress: Option<Progress>,
+    refusal: Refusal,
     now: Timestamp,
 ) -> JobState {
     let Some(job) = job else { return JobState::Absent };
@@ -45,7 +47,9 @@ pub fn job_state(
         let at = failed.last_transition_time.as_ref().map_or(now, |time| time.0);
         return JobState::Failed { failure: failure(failed, pod), at };
     }
-    JobState::Running { trouble: pod.and_then(pod_trouble), progress, unmounted: pod.and_then(pod_unmounted) }
+    let trouble = suspended(job).or_else(|| pod.and_then(pod_trouble));
+    let podless = if pod.is_none() && trouble.is_none() { podless(job, refusal) } else { None };
+    JobState::Running { trouble, progress, unmounted: pod.and_then(pod_unmounted), podless }
 }
 
 /// The youngest of the Job's pods: its retry tells more than the pods before it.
@@ -78,7 +82,7 @@ pub(super) fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition
 }
 
 /// Why the Job gave up: what its pod says, else what the Job itself says.
-fn failure(failed: &JobCondition, pod: Option<&Pod>) -> Failure {
+pub(super) fn failure(failed: &JobCondition, pod: Option<&Pod>) -> Failure {
     let own_message = || failed.message.clone().unwrap_or_else(|| "the Job gave no reason".to_owned());
     if failed.reason.as_deref() == Some("DeadlineExceeded") {
         return Failure { reason: Reason::DeadlineExceeded, message: own_message() };

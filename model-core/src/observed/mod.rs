@@ -7,8 +7,10 @@ mod claim;
 mod claim_details;
 mod job;
 mod placement;
+mod plan;
 mod pod;
 mod prune;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +21,10 @@ pub use claim::claim_state;
 pub use claim_details::{ClaimDetails, claim_details};
 pub use job::{job_state, newest_pod};
 pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
+pub use plan::{PlanState, plan_state};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 pub use prune::{PruneJob, PruneStep, Users, prune_job};
+pub use refusal::{Podless, Refusal, podless, refusal};
 
 use crate::persisted::Persisted;
 use crate::queue::Place;
@@ -39,6 +43,8 @@ pub struct Observed<'a> {
     pub placement: Placement,
     /// The Job of our name.
     pub job: JobState,
+    /// The Job that asks the source before there is a claim. Of no account once there is one.
+    pub plan: PlanState,
     /// A pod that mounts the claim writable on request: the first by name, so that it stays the same while it lives.
     /// `None`: there is none.
     pub writer: Option<String>,
@@ -115,6 +121,8 @@ pub enum JobState {
         progress: Option<Progress>,
         /// What its pod still waits for. Absent once that is mounted.
         unmounted: Option<Unmounted>,
+        /// It has made no pod. Absent once it has.
+        podless: Option<Podless>,
     },
     /// It ended well.
     Succeeded {

@@ -12,14 +12,16 @@ const MAX_QUOTED: usize = 700;
 /// What a pod needs that its node has not mounted. The kubelet goes on trying; only Events say why it fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmounted {
-    /// When the pod was placed on its node.
+    /// When the pod was placed on its node; before that, when it was created.
     pub since: Timestamp,
+    /// Whether the pod is on a node. A scheduler that waits for a volume to be made has not placed it yet.
+    pub placed: bool,
     /// The pod's claims, `ConfigMaps` and secrets by kind and name: one of them it is.
     pub volumes: String,
 }
 
-/// What the pod waits for before its first container can be made. `None` where it waits for nothing of the kind, or is
-/// not placed yet.
+/// What the pod waits for before its first container can be made. `None` where it waits for nothing of the kind, or where
+/// its scheduler has said why it is on no node.
 #[must_use]
 pub fn pod_unmounted(pod: &Pod) -> Option<Unmounted> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Pending"))?;
@@ -27,11 +29,18 @@ pub fn pod_unmounted(pod: &Pod) -> Option<Unmounted> {
         let mut all = status.conditions.iter().flatten();
         all.find(|condition| condition.type_ == kind && condition.status == value)
     };
-    condition("PodReadyToStartContainers", "False")?;
-    let since = condition("PodScheduled", "True")?.last_transition_time.as_ref()?.0;
+    let scheduled = condition("PodScheduled", "True");
+    let (since, placed) = if scheduled.is_some() {
+        condition("PodReadyToStartContainers", "False")?;
+        (scheduled?.last_transition_time.as_ref()?.0, true)
+    } else if condition("PodScheduled", "False").is_none() {
+        (pod.metadata.creation_timestamp.as_ref()?.0, false)
+    } else {
+        return None;
+    };
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let volumes: Vec<_> = volumes.filter_map(volume_source).collect();
-    Some(Unmounted { since, volumes: volumes.join(", ") })
+    Some(Unmounted { since, placed, volumes: volumes.join(", ") })
 }
 
 fn volume_source(volume: &Volume) -> Option<String> {
@@ -55,7 +64,7 @@ pub fn pod_outcome(pod: &Pod) -> Option<Outcome> {
 /// What keeps the pod from starting, or how it failed. `None` while all is well.
 #[must_use]
 pub fn pod_trouble(pod: &Pod) -> Option<Failure> {
-    evicted(pod).or_else(|| terminated(pod).and_then(ended_badly)).or_else(|| waiting(pod)).or_else(|| unplaced(pod))
+    taken_away(pod).or_else(|| terminated(pod).and_then(ended_badly)).or_else(|| waiting(pod)).or_else(|| unplaced(pod))
 }
 
 fn container_states(pod: &Pod) -> impl Iterator<Item = &ContainerState> {
@@ -68,9 +77,17 @@ fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     container_states(pod).find_map(|state| state.terminated.as_ref())
 }
 
-fn evicted(pod: &Pod) -> Option<Failure> {
-    let status = pod.status.as_ref().filter(|status| status.reason.as_deref() == Some("Evicted"))?;
-    Some(Failure { reason: Reason::Evicted, message: quoted(status.message.as_deref().unwrap_or("pod evicted")) })
+/// The node ended the pod, or never took it: then the pod itself has a reason, and its containers may have none.
+fn taken_away(pod: &Pod) -> Option<Failure> {
+    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Failed"))?;
+    let word = status.reason.as_deref()?;
+    let reason = match word {
+        "Evicted" | "Preempting" | "Terminated" | "NodeShutdown" | "NodeLost" => Reason::Evicted,
+        "NodeAffinity" | "UnexpectedAdmissionError" => Reason::Unschedulable,
+        word if word.starts_with("OutOf") => Reason::Unschedulable,
+        _ => return None,
+    };
+    Some(Failure { reason, message: quoted(status.message.as_deref().unwrap_or(word)) })
 }
 
 fn ended_badly(end: &ContainerStateTerminated) -> Option<Failure> {
@@ -88,21 +105,37 @@ fn ended_badly(end: &ContainerStateTerminated) -> Option<Failure> {
     }
     // Stock images: the last lines of the log stand in for a reason.
     let last_words = end.message.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(quoted);
+    let reason = match end.reason.as_deref() {
+        Some("StartError" | "ContainerCannotRun") => Reason::ContainerNotStarted,
+        _ => Reason::DownloadFailed,
+    };
     let message = match last_words {
         Some(text) => format!("exit code {}: {text}", end.exit_code),
         None => format!("exit code {}", end.exit_code),
     };
-    Some(Failure { reason: Reason::DownloadFailed, message })
+    Some(Failure { reason, message })
 }
 
 fn waiting(pod: &Pod) -> Option<Failure> {
     let waiting = container_states(pod).find_map(|state| state.waiting.as_ref())?;
     let reason = match waiting.reason.as_deref()? {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => Reason::ImagePullFailed,
-        "CreateContainerConfigError" => Reason::CredentialsMissing,
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => Reason::ImagePullFailed,
+        "CreateContainerConfigError" if names_secret(waiting.message.as_deref()) => Reason::CredentialsMissing,
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Reason::ContainerNotStarted,
         _ => return None,
     };
     Some(Failure { reason, message: quoted(waiting.message.as_deref().unwrap_or(reason.as_str())) })
+}
+
+/// `secret "x" not found`, or `couldn't find key K in Secret ns/x`.
+fn names_secret(message: Option<&str>) -> bool {
+    message.is_some_and(|message| message.to_lowercase().contains("secret"))
 }
 
 fn unplaced(pod: &Pod) -> Option<Failure> {
@@ -124,7 +157,7 @@ fn unplaced(pod: &Pod) -> Option<Failure> {
 }
 
 /// The end of a foreign text, without control characters and of bounded length. The end tells most in a log.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let clean: Vec<char> = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let start = clean.len().saturating_sub(MAX_QUOTED);
     clean.iter().skip(start).collect()

@@ -5,7 +5,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 
-use super::{ClaimState, JobState, claim_details, claim_state, job_state, newest_pod, pod_trouble, pod_unmounted};
+use super::{
+    ClaimState, JobState, Podless, Refusal, claim_details, claim_state, job_state, newest_pod, pod_trouble,
+    pod_unmounted,
+};
 use crate::api::Model;
 use crate::persisted::Persisted;
 use crate::reason::Reason;
@@ -36,13 +39,13 @@ fn claim(metadata: &Value, phase: &str) -> PersistentVolumeClaim {
 fn a_claim_is_ours_only_by_the_uid_of_its_controller() {
     let model = model();
     let model = Persisted::try_from(&model).unwrap();
-    let state = |metadata: Value, phase: &str| claim_state(&model, Some(&claim(&metadata, phase)), None);
+    let state = |metadata: Value, phase: &str| claim_state(&model, Some(&claim(&metadata, phase)), None, None);
     let foreign = |owner: &str| ClaimState::Foreign { owner: owner.into() };
     let namesake =
         json!([{"apiVersion": "v1", "kind": "Model", "name": "llama", "uid": "older-uid", "controller": true}]);
     let user = json!([{"apiVersion": "v1", "kind": "Model", "name": "llama", "uid": "model-uid"}]);
 
-    assert_eq!(claim_state(&model, None, None), ClaimState::Absent);
+    assert_eq!(claim_state(&model, None, None, None), ClaimState::Absent);
     assert_eq!(state(json!({"uid": "c"}), "Bound"), foreign("nobody"));
     assert_eq!(state(json!({"uid": "c", "ownerReferences": namesake}), "Bound"), foreign("Model/llama"));
     assert_eq!(state(json!({"uid": "c", "ownerReferences": user}), "Bound"), foreign("nobody"));
@@ -64,13 +67,13 @@ fn an_existing_claim_is_used_whoever_made_it_unless_it_goes_with_a_model() {
     let mut model = model();
     model.spec.storage.existing_claim = Some("weights".into());
     let model = Persisted::try_from(&model).unwrap();
-    let state = |metadata: Value, phase: &str| claim_state(&model, Some(&claim(&metadata, phase)), None);
+    let state = |metadata: Value, phase: &str| claim_state(&model, Some(&claim(&metadata, phase)), None, None);
     let used = |bound| ClaimState::Ours { uid: "c".into(), bound, trouble: None };
     let set = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "s", "controller": true}]);
     let another =
         json!([{"apiVersion": "models.main-currents.news/v1beta1", "kind": "Model", "name": "other", "uid": "o"}]);
 
-    assert_eq!(claim_state(&model, None, None), ClaimState::Missing);
+    assert_eq!(claim_state(&model, None, None, None), ClaimState::Missing);
     assert_eq!(state(json!({"uid": "c"}), "Bound"), used(true));
     assert_eq!(state(json!({"uid": "c"}), "Pending"), used(false));
     assert_eq!(state(json!({"uid": "c", "ownerReferences": set}), "Bound"), used(true));
@@ -89,7 +92,7 @@ fn an_existing_claim_is_used_whoever_made_it_unless_it_goes_with_a_model() {
 fn a_claim_that_a_model_of_this_name_left_is_ours_again() {
     let model = model();
     let model = Persisted::try_from(&model).unwrap();
-    let state = |metadata: Value| claim_state(&model, Some(&claim(&metadata, "Bound")), None);
+    let state = |metadata: Value| claim_state(&model, Some(&claim(&metadata, "Bound")), None, None);
     let labels =
         |model: &str, by: &str| json!({"models.main-currents.news/model": model, "app.kubernetes.io/managed-by": by});
     let other = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "other"}]);
@@ -111,15 +114,22 @@ fn a_missing_storage_class_is_named() {
     let model = model();
     let model = Persisted::try_from(&model).unwrap();
     let claim = claim(&json!({"uid": "c", "ownerReferences": ours()}), "Pending");
-    let ClaimState::Ours { trouble: Some(trouble), .. } = claim_state(&model, Some(&claim), Some(false)) else {
+    let ClaimState::Ours { trouble: Some(trouble), .. } = claim_state(&model, Some(&claim), Some(false), Some("no"))
+    else {
         panic!()
     };
     assert_eq!(trouble.reason, Reason::StorageClassNotFound);
     assert_eq!(trouble.message, "PVC stuck Pending: storage class \"fast\" not found: verify storage class exists");
     assert_eq!(
-        claim_state(&model, Some(&claim), Some(true)),
+        claim_state(&model, Some(&claim), Some(true), None),
         ClaimState::Ours { uid: "c".into(), bound: false, trouble: None }
     );
+    let ClaimState::Ours { trouble: Some(trouble), .. } =
+        claim_state(&model, Some(&claim), Some(true), Some("no host"))
+    else {
+        panic!()
+    };
+    assert_eq!((trouble.reason, &*trouble.message), (Reason::ClaimPending, "PVC stuck Pending: no host"));
 }
 
 fn job(model: &Persisted, condition: Option<Value>) -> Job {
@@ -160,7 +170,9 @@ fn a_job_counts_only_for_its_content_and_its_claim() {
     let model = Persisted::try_from(&model).unwrap();
     let claim = ClaimState::Ours { uid: "c".into(), bound: true, trouble: None };
     let complete = json!({"type": "Complete", "status": "True"});
-    let state = |claim: &ClaimState, job: &Job| job_state(&model, claim, Some(job), None, None, Timestamp::UNIX_EPOCH);
+    let state = |claim: &ClaimState, job: &Job| {
+        job_state(&model, claim, Some(job), None, None, Refusal::Unknown, Timestamp::UNIX_EPOCH)
+    };
     let outdated = JobState::Stale { uid: "j".into() };
 
     let mut done = job(&model, Some(complete.clone()));
@@ -179,7 +191,10 @@ fn a_job_counts_only_for_its_content_and_its_claim() {
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
     assert_eq!(state(&claim, &going), JobState::Terminating);
     let running = job(&model, Some(json!({"type": "Failed", "status": "False"})));
-    assert_eq!(state(&claim, &running), JobState::Running { trouble: None, progress: None, unmounted: None });
+    assert_eq!(
+        state(&claim, &running),
+        JobState::Running { trouble: None, progress: None, unmounted: None, podless: None }
+    );
 }
 
 #[test]
@@ -188,7 +203,15 @@ fn the_loader_says_how_it_ended() {
     let model = Persisted::try_from(&model).unwrap();
     let claim = ClaimState::Ours { uid: "c".into(), bound: true, trouble: None };
     let state = |condition: Value, pod: &Pod| {
-        job_state(&model, &claim, Some(&job(&model, Some(condition))), Some(pod), None, Timestamp::UNIX_EPOCH)
+        job_state(
+            &model,
+            &claim,
+            Some(&job(&model, Some(condition))),
+            Some(pod),
+            None,
+            Refusal::Unknown,
+            Timestamp::UNIX_EPOCH,
+        )
     };
     let complete = json!({"type": "Complete", "status": "True"});
     let report = r#"{"succeeded":{"resolvedRevision":"abc","bytes":7,"files":1}}"#;
@@ -232,6 +255,21 @@ fn what_holds_a_pod_up_is_named() {
         (waiting("ImagePullBackOff", "Back-off pulling image \"x\""), Some(Reason::ImagePullFailed)),
         (waiting("InvalidImageName", ""), Some(Reason::ImagePullFailed)),
         (waiting("CreateContainerConfigError", "secret \"hf\" not found"), Some(Reason::CredentialsMissing)),
+        (
+            waiting("CreateContainerConfigError", "couldn't find key HF_TOKEN in Secret a/hf"),
+            Some(Reason::CredentialsMissing),
+        ),
+        (
+            waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"),
+            Some(Reason::ContainerNotStarted),
+        ),
+        (waiting("RegistryUnavailable", ""), Some(Reason::ImagePullFailed)),
+        (waiting("CreateContainerError", "no command specified"), Some(Reason::ContainerNotStarted)),
+        (terminated(128, "StartError", "exec: \"x\": not found"), Some(Reason::ContainerNotStarted)),
+        (json!({"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected"}), Some(Reason::Unschedulable)),
+        (json!({"phase": "Failed", "reason": "NodeAffinity"}), Some(Reason::Unschedulable)),
+        (json!({"phase": "Failed", "reason": "Terminated", "message": "node shutdown"}), Some(Reason::Evicted)),
+        (json!({"phase": "Failed", "reason": "DeadlineExceeded"}), None),
         (unschedulable("0/1 nodes are available: 1 node(s) had untolerated taint"), Some(Reason::Unschedulable)),
         (unschedulable("pod has unbound immediate PersistentVolumeClaims"), Some(Reason::ClaimPending)),
         (json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}), Some(Reason::Evicted)),
@@ -267,7 +305,7 @@ fn the_youngest_pod_of_the_job_speaks_for_it() {
 fn a_pod_that_was_placed_and_waits_for_its_volumes_names_them() {
     let pod = |phase: &str, scheduled: &str, mounted: &str| -> Pod {
         serde_json::from_value(json!({
-            "metadata": {"name": "p"},
+            "metadata": {"name": "p", "creationTimestamp": "2025-12-31T23:59:00Z"},
             "spec": {"containers": [], "volumes": [
                 {"name": "models", "persistentVolumeClaim": {"claimName": "model-llama"}},
                 {"name": "home", "emptyDir": {}},
@@ -299,4 +337,37 @@ fn a_pod_that_was_placed_and_waits_for_its_volumes_names_them() {
         assert_eq!(pod_unmounted(&pod(phase, scheduled, mounted)), None, "{phase} {scheduled} {mounted}");
     }
     assert_eq!(pod_unmounted(&Pod::default()), None);
+    // Neither placed nor refused: the scheduler waits for a volume to be made.
+    let unplaced = pod_unmounted(&pod("Pending", "Unknown", "False")).unwrap();
+    assert_eq!((unplaced.placed, unplaced.since), (false, "2025-12-31T23:59:00Z".parse().unwrap()));
+}
+
+#[test]
+fn a_job_without_a_pod_is_late_unless_it_is_held_back_or_has_had_one() {
+    let model = model();
+    let model = Persisted::try_from(&model).unwrap();
+    let claim = ClaimState::Ours { uid: "c".into(), bound: true, trouble: None };
+    let found = |change: fn(&mut Job), with: Option<&Pod>| {
+        let mut job = job(&model, None);
+        job.metadata.creation_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time("2026-01-01T00:00:00Z".parse().unwrap()));
+        change(&mut job);
+        let state = job_state(
+            &model,
+            &claim,
+            Some(&job),
+            with,
+            None,
+            Refusal::NotRead,
+            "2026-01-01T01:00:00Z".parse().unwrap(),
+        );
+        let JobState::Running { trouble, podless, .. } = state else { panic!("{state:?}") };
+        (trouble.map(|trouble| trouble.reason), podless)
+    };
+    let since = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(found(|_| {}, None), (None, Some(Podless { since, refusal: Refusal::NotRead })));
+    assert_eq!(found(|_| {}, Some(&pod(&json!({})))), (None, None));
+    assert_eq!(found(|job| job.status.as_mut().unwrap().failed = Some(1), None), (None, None));
+    let suspend = |job: &mut Job| job.spec.get_or_insert_default().suspend = Some(true);
+    assert_eq!(found(suspend, None), (Some(Reason::Suspended), None));
 }

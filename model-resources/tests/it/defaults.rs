@@ -10,7 +10,7 @@ use crate::fixtures::{hugging_face, loader, model, persisted, s3, stock, url};
 fn claim_and_job_have_the_values_of_the_specification() {
     let hub = model("llama-3-8b", hugging_face());
     let hub = persisted(&hub);
-    let claim = json!(claim(&hub));
+    let claim = json!(claim(&hub, "20Gi"));
     let job = json!(download_job(&hub, &stock(), "uid"));
     let loader_job = json!(download_job(&hub, &loader(), "uid"));
     let of = |source: Source| json!(download_job(&persisted(&model("llama-3-8b", source)), &stock(), "uid"));

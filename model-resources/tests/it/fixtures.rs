@@ -12,6 +12,7 @@ pub fn model(name: &str, source: Source) -> Model {
     let spec = ModelSpec {
         source,
         storage,
+        preflight: false,
         version: None,
         credentials_secret: None,
         node_selector: [].into(),

@@ -10,16 +10,15 @@ const CLAIM_UID: &str = "5f3c9d1e-8a44-4f5b-9d0f-2d8f0d9bb002";
 
 #[test]
 fn the_claim_with_defaults() {
-    insta::assert_yaml_snapshot!(claim(&persisted(&model("llama-3-8b", hugging_face()))));
+    insta::assert_yaml_snapshot!(claim(&persisted(&model("llama-3-8b", hugging_face())), "20Gi"));
 }
 
 #[test]
 fn the_claim_with_every_field() {
     let mut model = model("llama-3-8b", hugging_face());
     model.spec.storage.storage_class = Some("longhorn".into());
-    model.spec.storage.size = Some("1.5Ti".into());
     model.spec.storage.access_modes = vec![AccessMode::ReadWriteMany, AccessMode::ReadOnlyMany];
-    insta::assert_yaml_snapshot!(claim(&persisted(&model)));
+    insta::assert_yaml_snapshot!(claim(&persisted(&model), "1.5Ti"));
 }
 
 #[test]

@@ -258,7 +258,7 @@ async fn the_controllers_account_writes_claims_of_models_only() {
     let persisted = Persisted::try_from(&stored).unwrap();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client(Some(CONTROLLER)).await, place);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let ours = claim(&persisted);
+    let ours = claim(&persisted, "1Gi");
     let mut foreign = ours.clone();
     foreign.metadata.name = Some("data".to_owned());
     foreign.metadata.owner_references = None;

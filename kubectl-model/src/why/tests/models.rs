@@ -140,7 +140,7 @@ fn what_stops_the_job_or_its_pod_has_its_reason() {
         ("Job of others", pending(), foreign(running()), no(), no(), ("JobConflict", true)),
         ("old Job goes", pending(), going(running()), no(), no(), ("JobTerminating", false)),
         ("stale Job", pending(), stale, no(), no(), ("JobStale", false)),
-        ("quota", downloading(), running(), no(), full, ("Rejected", true)),
+        ("quota", downloading(), running(), no(), full, ("QuotaExceeded", true)),
         ("image", downloading(), running(), no_image, no(), ("ImagePullFailed", true)),
         ("secret", downloading(), running(), no_secret, no(), ("CredentialsMissing", true)),
         ("mount", downloading(), running(), unmounted, mount, ("VolumeNotMounted", true)),

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::world::{Happening, World, model};
 use crate::api::Phase;
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep, Unmounted};
+use crate::observed::{
+    ClaimState, JobState, Observed, Placement, PlanState, Podless, PruneJob, PruneStep, Refusal, Unmounted,
+};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -21,6 +23,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::LookTwice),
         2 => Just(Happening::JobSucceeds),
         1 => prop_oneof![Just(Reason::NetworkError), Just(Reason::DiskFull), Just(Reason::Evicted)].prop_map(Happening::JobFails),
+        2 => Just(Happening::PlanSucceeds),
+        1 => prop_oneof![Just(Reason::NetworkError), Just(Reason::RateLimited)].prop_map(Happening::PlanFails),
         1 => Just(Happening::JobDeleted),
         1 => Just(Happening::JobGone),
         1 => Just(Happening::ClaimDeleted),
@@ -39,8 +43,14 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-fn downloader() -> impl Strategy<Value = Downloader> {
-    prop_oneof![Just(Downloader::Stock), Just(Downloader::Loader { image: "loader".into() })]
+/// Stock images need a size.
+fn world() -> impl Strategy<Value = World> {
+    let loader = || Downloader::Loader { image: "loader".into() };
+    prop_oneof![
+        Just(World::new(Downloader::Stock)),
+        Just(World::new(loader())),
+        Just(World::new(loader()).without_size())
+    ]
 }
 
 /// Whether a download failed, also one beside content that stays published.
@@ -52,10 +62,9 @@ fn has_failed(world: &mut World) -> bool {
 proptest! {
     #[test]
     fn a_kind_world_becomes_ready_and_then_writes_nothing(
-        downloader in downloader(),
+        mut world in world(),
         history in proptest::collection::vec(happening(), 0..40),
     ) {
-        let mut world = World::new(downloader);
         for happening in &history {
             world.happens(happening);
         }
@@ -82,12 +91,12 @@ proptest! {
 
     #[test]
     fn a_crash_between_any_two_writes_repeats_work_and_skips_none(
-        downloader in downloader(),
+        mut world in world(),
         crashes in proptest::collection::vec(0_usize..4, 0..20),
     ) {
-        let mut world = World::new(downloader);
         for writes in crashes {
             world.happens(&Happening::Look { writes });
+            world.happens(&Happening::PlanSucceeds);
             world.happens(&Happening::JobSucceeds);
         }
         for _ in 0..STEPS {
@@ -165,13 +174,14 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
     let model = model("https://example.com/0");
     let persisted = Persisted::try_from(&model).unwrap();
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
-    let unmounted = Some(Unmounted { since: at(0), volumes: "ConfigMap company-ca".into() });
+    let unmounted = Some(Unmounted { since: at(0), placed: true, volumes: "ConfigMap company-ca".into() });
     let seen = |trouble: Option<Failure>| Observed {
         model: &persisted,
         wanted_path: String::new(),
         claim: ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None },
         placement: Placement::Anywhere,
-        job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone() },
+        job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone(), podless: None },
+        plan: PlanState::Absent,
         writer: None,
         queue: None,
         claim_details: None,
@@ -313,4 +323,115 @@ fn a_download_goes_before_a_prune_job() {
     assert!(world.look(usize::MAX).writes.is_empty());
     world.happens(&Happening::PruneGone);
     assert!(world.look(usize::MAX).writes.contains(&Write::CreateJob));
+}
+
+#[test]
+fn a_job_that_the_cluster_gives_no_pod_is_looked_at_ever_more_rarely() {
+    let model = model("https://example.com/0");
+    let persisted = Persisted::try_from(&model).unwrap();
+    let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+    let decided = |refusal: Refusal, second: i64| {
+        let podless = Some(Podless { since: at(0), refusal });
+        let seen = Observed {
+            model: &persisted,
+            wanted_path: String::new(),
+            placement: Placement::Anywhere,
+            claim: ClaimState::Ours { uid: "claim".into(), bound: false, trouble: None },
+            job: JobState::Running { trouble: None, progress: None, unmounted: None, podless },
+            plan: PlanState::Absent,
+            writer: None,
+            queue: None,
+            claim_details: None,
+            prune: PruneJob::Absent,
+            users: None,
+        };
+        let decision = decide(&seen, at(second));
+        (decision.reason, decision.message, decision.look_again)
+    };
+    let soon = decided(Refusal::NotRead, 19);
+    assert_eq!((soon.0, soon.2), (Reason::Downloading, Some(at(20))));
+    let failure = Failure { reason: Reason::QuotaExceeded, message: "exceeded quota: none".into() };
+    for (second, next) in [(20, 40), (40, 80), (300, 600), (3000, 3600)] {
+        let known = decided(Refusal::Known(failure.clone()), second);
+        assert_eq!((known.0, known.2), (Reason::QuotaExceeded, Some(at(next))));
+        assert!(known.1.ends_with(": exceeded quota: none"), "{}", known.1);
+    }
+    // What was not read is never what is recorded, so that the Events are read.
+    assert_ne!(decided(Refusal::NotRead, 20).1, decided(Refusal::Unknown, 20).1);
+}
+
+#[test]
+fn a_volume_that_nobody_makes_is_named_after_half_a_minute() {
+    let model = model("https://example.com/0");
+    let persisted = Persisted::try_from(&model).unwrap();
+    let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+    let reason = |bound: bool, second: i64| {
+        let unmounted = Some(Unmounted { since: at(0), placed: false, volumes: "claim model-llama".into() });
+        let seen = Observed {
+            model: &persisted,
+            wanted_path: String::new(),
+            placement: Placement::Anywhere,
+            claim: ClaimState::Ours { uid: "claim".into(), bound, trouble: None },
+            job: JobState::Running { trouble: None, progress: None, unmounted, podless: None },
+            plan: PlanState::Absent,
+            writer: None,
+            queue: None,
+            claim_details: None,
+            prune: PruneJob::Absent,
+            users: None,
+        };
+        decide(&seen, at(second)).reason
+    };
+    assert_eq!(reason(false, 29), Reason::Downloading, "a class that waits for the first consumer");
+    assert_eq!(reason(false, 30), Reason::ClaimPending);
+    assert_eq!(reason(true, 30), Reason::Unschedulable);
+}
+
+#[test]
+fn without_a_size_the_source_is_asked_before_there_is_a_claim() {
+    let mut world = World::new(Downloader::Loader { image: "loader".into() }).without_size();
+    let asked = world.look(usize::MAX);
+    assert_eq!(
+        (asked.phase, asked.reason, asked.writes),
+        (Phase::Pending, Reason::Planning, vec![Write::CreatePlanJob])
+    );
+    assert_eq!(world.look(usize::MAX).writes, []);
+    // A source that refuses is said, and nothing was made.
+    world.happens(&Happening::PlanFails(Reason::AccessDenied));
+    let refused = world.look(usize::MAX);
+    assert_eq!((refused.phase, refused.reason, refused.writes), (Phase::Failed, Reason::AccessDenied, vec![]));
+    let settled = world.model.status.clone();
+    world.happens(&Happening::TimePasses(1));
+    world.look(usize::MAX);
+    assert_eq!(world.model.status, settled);
+    // Deleting the Job is the wish to retry, as with the download.
+    world.happens(&Happening::JobDeleted);
+    world.happens(&Happening::JobGone);
+    (0..2).for_each(|_| drop(world.look(usize::MAX)));
+    world.happens(&Happening::PlanSucceeds);
+    let starts = world.look(usize::MAX);
+    assert_eq!(starts.writes, [Write::CreateClaim { size: "1Gi".into() }, Write::CreateJob]);
+    let download = world.model.status.clone().unwrap().download.unwrap();
+    assert_eq!((download.total_bytes, download.total_files, download.attempt), (Some(1 << 20), Some(1), 2));
+}
+
+#[test]
+fn a_size_that_is_too_small_is_judged_anew_when_it_changes_and_stock_images_need_one() {
+    let mut world = World::new(Downloader::Loader { image: "loader".into() });
+    world.model.spec.preflight = true;
+    world.model.spec.storage.size = Some("1Mi".into());
+    world.look(usize::MAX);
+    world.happens(&Happening::PlanSucceeds);
+    let small = world.look(usize::MAX);
+    assert_eq!((small.phase, small.reason, small.writes), (Phase::Failed, Reason::StorageTooSmall, vec![]));
+    // The plan Job's time is over; what it found is recorded.
+    world.happens(&Happening::JobDeleted);
+    world.happens(&Happening::JobGone);
+    assert_eq!(world.look(usize::MAX).reason, Reason::StorageTooSmall);
+    world.model.spec.storage.size = Some("1Gi".into());
+    assert_eq!(world.look(usize::MAX).writes, [Write::CreateClaim { size: "1Gi".into() }, Write::CreateJob]);
+
+    let mut stock = World::new(Downloader::Stock).without_size();
+    let needs = stock.look(usize::MAX);
+    assert_eq!((needs.phase, needs.reason, needs.writes), (Phase::Failed, Reason::SizeRequired, vec![]));
 }

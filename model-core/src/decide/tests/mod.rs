@@ -2,6 +2,7 @@
 
 mod claim;
 mod histories;
+mod progress;
 mod spec_fields;
 mod table;
 mod world;

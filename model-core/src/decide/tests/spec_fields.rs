@@ -20,7 +20,7 @@ fn from(source: Source) -> Model {
 #[test]
 fn only_content_downloads_again() {
     type Change = fn(&mut Model);
-    let changes: [(&str, bool, Change); 9] = [
+    let changes: [(&str, bool, Change); 10] = [
         ("version", true, |m| m.spec.version = Some("2".into())),
         ("refresh annotation", true, |m| {
             m.metadata.annotations =
@@ -30,6 +30,7 @@ fn only_content_downloads_again() {
             m.metadata.annotations = Some(BTreeMap::from([("team".to_owned(), "a".to_owned())]));
         }),
         ("storage.size", false, |m| m.spec.storage.size = Some("2Gi".into())),
+        ("preflight", false, |m| m.spec.preflight = true),
         ("storage.storageClass", false, |m| m.spec.storage.storage_class = Some("fast".into())),
         ("storage.accessModes", false, |m| m.spec.storage.access_modes.clear()),
         ("credentialsSecret", false, |m| m.spec.credentials_secret = Some("token".into())),

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::world::model;
 use crate::api::{Content, DownloadStatus, ModelStatus, Phase};
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob};
 use crate::persisted::Persisted;
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -35,7 +35,7 @@ fn jobs() -> [(&'static str, JobState); 7] {
         ("terminating", JobState::Terminating),
         ("foreign", JobState::Foreign { owner: "nobody".into() }),
         ("stale", JobState::Stale { uid: "stale".into() }),
-        ("running", JobState::Running { trouble: None, progress: None, unmounted: None }),
+        ("running", JobState::Running { trouble: None, progress: None, unmounted: None, podless: None }),
         ("succeeded", JobState::Succeeded { published: Some(Published::default()) }),
         ("failed", JobState::Failed { failure, at: Timestamp::UNIX_EPOCH }),
     ]
@@ -93,6 +93,7 @@ fn every_phase_with_every_claim_and_job() {
                     claim: claim.clone(),
                     placement: Placement::Anywhere,
                     job,
+                    plan: PlanState::Absent,
                     writer: None,
                     queue: None,
                     claim_details: None,
@@ -143,7 +144,7 @@ fn a_claim_of_one_pod_is_waited_for_and_published_content_stays() {
         let persisted = Persisted::try_from(&model).unwrap();
         let (wanted_path, placement) = (format!("revisions/{}", persisted.content_id), placement.clone());
         let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
-        let (job, writer, queue) = (JobState::Absent, None, None);
+        let (job, plan, writer, queue) = (JobState::Absent, PlanState::Absent, None, None);
         let next = decide(
             &Observed {
                 model: &persisted,
@@ -151,6 +152,7 @@ fn a_claim_of_one_pod_is_waited_for_and_published_content_stays() {
                 claim,
                 placement,
                 job,
+                plan,
                 writer,
                 queue,
                 claim_details: None,

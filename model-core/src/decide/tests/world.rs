@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{AccessMode, DeletionPolicy, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep, Users};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob, PruneStep, Users};
 use crate::persisted::{Downloader, Persisted};
 use crate::queue::Place;
 use crate::reason::Reason;
-use crate::report::{Failure, Published};
+use crate::report::{Failure, Planned, Published};
 use crate::status::status;
 
 pub fn spec(url: &str) -> ModelSpec {
@@ -23,6 +23,7 @@ pub fn spec(url: &str) -> ModelSpec {
             size: Some("1Gi".into()),
             access_modes: vec![AccessMode::ReadWriteOnce],
         },
+        preflight: false,
         version: None,
         credentials_secret: None,
         node_selector: BTreeMap::new(),
@@ -63,6 +64,15 @@ struct Prune {
 /// Content on a claim.
 type Spot = (u32, String);
 
+/// The Job that asks the source.
+#[derive(Clone, Debug)]
+struct PlanJob {
+    uid: u32,
+    content_id: String,
+    ended: Option<Result<(), (Failure, Timestamp)>>,
+    terminating: bool,
+}
+
 /// The cluster: what exists now.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -71,6 +81,9 @@ pub struct World {
     claim: Option<u32>,
     claim_terminating: bool,
     job: Option<Job>,
+    plan: Option<PlanJob>,
+    /// Which content the source was asked for with success.
+    planned: BTreeSet<String>,
     writer: Option<String>,
     queue: Option<Place>,
     prune: Option<Prune>,
@@ -98,6 +111,8 @@ pub enum Happening {
     LookTwice,
     JobSucceeds,
     JobFails(Reason),
+    PlanSucceeds,
+    PlanFails(Reason),
     JobDeleted,
     JobGone,
     ClaimDeleted,
@@ -130,6 +145,8 @@ impl World {
             claim: None,
             claim_terminating: false,
             job: None,
+            plan: None,
+            planned: BTreeSet::new(),
             writer: None,
             queue: None,
             prune: None,
@@ -141,6 +158,12 @@ impl World {
             downloaded: BTreeSet::new(),
             now: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    /// The same with a spec that leaves the size out.
+    pub fn without_size(mut self) -> Self {
+        self.model.spec.storage.size = None;
+        self
     }
 
     pub fn wanted(&self) -> String {
@@ -164,7 +187,7 @@ impl World {
             return JobState::Stale { uid: job.uid.to_string() };
         }
         match &job.ended {
-            None => JobState::Running { trouble: None, progress: None, unmounted: None },
+            None => JobState::Running { trouble: None, progress: None, unmounted: None, podless: None },
             Some(Ok(())) => JobState::Succeeded { published: Some(Published::default()) },
             Some(Err((failure, at))) => JobState::Failed { failure: failure.clone(), at: *at },
         }
@@ -229,6 +252,27 @@ impl World {
         }
     }
 
+    fn plan_state(&self) -> PlanState {
+        let Some(plan) = self.plan.as_ref().filter(|_| self.claim.is_none()) else {
+            let stock = self.downloader == Downloader::Stock;
+            return if stock { PlanState::Unsupported } else { PlanState::Absent };
+        };
+        if plan.terminating {
+            return PlanState::Terminating;
+        }
+        if plan.content_id != self.wanted() {
+            return PlanState::Stale { uid: plan.uid.to_string() };
+        }
+        match &plan.ended {
+            None => PlanState::Running { trouble: None, podless: None },
+            Some(Ok(())) => {
+                let planned = Planned { resolved_revision: None, bytes: Some(1 << 20), files: 1 };
+                PlanState::Succeeded { planned: Some(planned), at: Timestamp::UNIX_EPOCH }
+            }
+            Some(Err((failure, at))) => PlanState::Failed { failure: failure.clone(), at: *at },
+        }
+    }
+
     /// One pass of the controller. `writes` is how many it lives for; more than there are: the status is recorded too.
     pub fn look(&mut self, writes: usize) -> Decision {
         self.looks(1, writes)
@@ -245,6 +289,7 @@ impl World {
             claim: self.claim_state(),
             placement: Placement::Anywhere,
             job: self.job_state(),
+            plan: self.plan_state(),
             writer: self.writer.clone(),
             queue: self.queue.clone(),
             claim_details: None,
@@ -266,7 +311,20 @@ impl World {
     fn apply(&mut self, write: &Write, content_id: &str) {
         self.uids += 1;
         match write {
-            Write::CreateClaim if self.claim.is_none() => self.claim = Some(self.uids),
+            Write::CreateClaim { size } if self.claim.is_none() => {
+                let asked = self.model.spec.storage.size.is_some() || self.planned.contains(content_id);
+                assert!(asked && size == "1Gi", "{size} for a claim that nobody knows the size of");
+                self.claim = Some(self.uids);
+            }
+            Write::CreatePlanJob if self.plan.is_none() => {
+                let content_id = content_id.to_owned();
+                self.plan = Some(PlanJob { uid: self.uids, content_id, ended: None, terminating: false });
+            }
+            Write::DeletePlanJob { uid } => {
+                if let Some(plan) = self.plan.as_mut().filter(|plan| plan.uid.to_string() == *uid) {
+                    plan.terminating = true;
+                }
+            }
             Write::CreateJob if self.job.is_none() => {
                 let claim = self.claim.expect("a Job is never created before its claim");
                 let content_id = content_id.to_owned();
@@ -286,7 +344,8 @@ impl World {
                     prune.terminating = true;
                 }
             }
-            Write::CreateClaim
+            Write::CreateClaim { .. }
+            | Write::CreatePlanJob
             | Write::CreateJob
             | Write::SetClaimOwner { .. }
             | Write::GrowClaim { .. }
@@ -315,8 +374,25 @@ impl World {
             Happening::JobFails(reason) => running.into_iter().for_each(|job| {
                 job.ended = Some(Err((Failure { reason: *reason, message: String::new() }, now)));
             }),
-            Happening::JobDeleted => self.job.iter_mut().for_each(|job| job.terminating = true),
-            Happening::JobGone => self.job = self.job.take().filter(|job| !job.terminating),
+            Happening::PlanSucceeds => {
+                if let Some(plan) = self.plan.as_mut().filter(|plan| plan.ended.is_none()) {
+                    plan.ended = Some(Ok(()));
+                    self.planned.insert(plan.content_id.clone());
+                }
+            }
+            Happening::PlanFails(reason) => {
+                self.plan.iter_mut().filter(|plan| plan.ended.is_none()).for_each(|plan| {
+                    plan.ended = Some(Err((Failure { reason: *reason, message: String::new() }, now)));
+                });
+            }
+            Happening::JobDeleted => {
+                self.job.iter_mut().for_each(|job| job.terminating = true);
+                self.plan.iter_mut().for_each(|plan| plan.terminating = true);
+            }
+            Happening::JobGone => {
+                self.job = self.job.take().filter(|job| !job.terminating);
+                self.plan = self.plan.take().filter(|plan| !plan.terminating);
+            }
             Happening::ClaimDeleted => self.claim_terminating = self.claim.is_some(),
             Happening::ClaimGone if self.claim_terminating => {
                 self.claim = None;
@@ -324,7 +400,9 @@ impl World {
             }
             Happening::ClaimGone => {}
             Happening::SpecChanges(number) => {
+                let size = self.model.spec.storage.size.clone();
                 self.model.spec = spec(&format!("https://example.com/{number}"));
+                self.model.spec.storage.size = size;
                 *self.model.metadata.generation.as_mut().unwrap() += 1;
             }
             Happening::Writer(pod) => self.writer.clone_from(pod),
@@ -395,6 +473,7 @@ impl World {
         self.happens(&Happening::PruneWorks { contents: usize::MAX, lives: true });
         self.happens(&Happening::PruneGone);
         self.happens(&Happening::ClaimGone);
+        self.happens(&Happening::PlanSucceeds);
         self.happens(&Happening::JobSucceeds);
         self.happens(&Happening::Look { writes: usize::MAX });
     }

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// A number of bytes with a unit: `512 B`, `1.5 GiB`. Negative ones, which nobody writes, count as 0.
-pub(crate) fn bytes(count: i64) -> String {
+#[must_use]
+pub fn bytes(count: i64) -> String {
     let mut unit = 0;
     let mut shown = u64::try_from(count).unwrap_or(0);
     // Tenths of a unit, cut, so that 1023.99 KiB never reads as 1024.
@@ -20,7 +21,8 @@ pub(crate) fn bytes(count: i64) -> String {
 }
 
 /// A time span in its two largest units: `45s`, `12m5s`, `3h20m`, `2d4h`.
-pub(crate) fn span(seconds: i64) -> String {
+#[must_use]
+pub fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let two = |large: i64, unit: &str, small: i64, small_unit: &str| match small {
@@ -36,7 +38,8 @@ pub(crate) fn span(seconds: i64) -> String {
 }
 
 /// How long ago, or `-` where the time is not known.
-pub(crate) fn age(since: Option<Timestamp>, now: Timestamp) -> String {
+#[must_use]
+pub fn age(since: Option<Timestamp>, now: Timestamp) -> String {
     since.map_or_else(|| "-".to_owned(), |since| span(now.duration_since(since).as_secs()))
 }
 
