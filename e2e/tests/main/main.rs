@@ -4,6 +4,7 @@
 
 mod authority;
 mod broken;
+mod certificates;
 mod chart;
 mod children;
 mod denials;
@@ -141,6 +142,7 @@ fn alone() -> Vec<Scenario> {
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),
         scenario("webhook_without_rights", webhook_down::a_webhook_without_rights_does_not_become_ready),
         scenario("chart", chart::the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again),
+        scenario("certificate", certificates::the_controller_takes_the_webhooks_certificate_over),
     ]
 }
 
