@@ -18,6 +18,8 @@ async fn pull_creates_the_model_that_the_address_says() {
         "source": { "huggingFace": { "repoId": "acme/Tiny-1.5", "revision": "v2" } },
         "storage": { "size": "2Gi", "accessModes": ["ReadWriteOnce"] },
         "credentialsSecret": "hub",
+        "keepRevisions": 1,
+        "deletionPolicy": "Delete",
     });
     assert_eq!(spec, want);
 
