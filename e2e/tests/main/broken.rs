@@ -45,7 +45,7 @@ pub async fn what_the_cluster_refuses_is_named(scene: Scene) -> Result<(), Error
             "ServiceAccountNotFound",
             "\"none\" not found",
         ),
-        (&scene, "node", json!({ "nodeSelector": { "disk": "none" } }), "Unschedulable", "node selector"),
+        (&scene, "node", json!({ "nodeSelector": { "disk": "none" } }), "Unschedulable", "node affinity/selector"),
         (&scene, "key", json!({ "credentialsSecret": "empty" }), "CredentialsMissing", "HF_TOKEN"),
         (
             &scene,
