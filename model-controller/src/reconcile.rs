@@ -65,10 +65,14 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
 
 /// The caches ask for a change: looks at the API server itself, decides again, and acts.
 async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Result<Action, Error> {
-    let Some(model) = live_model(&context.client, cached).await? else { return Ok(Action::await_change()) };
-    if model.metadata.deletion_timestamp.is_some() || model.uid().as_deref() != Some(cached.uid) {
+    let live = live_model(&context.client, cached).await?;
+    let is_there =
+        |model: &Model| model.metadata.deletion_timestamp.is_none() && model.uid().as_deref() == Some(cached.uid);
+    let Some(model) = live.filter(is_there) else {
+        // Nothing tells of it again, so it must not keep its place in the line.
+        context.downloads.is_gone(cached.namespace, cached.name);
         return Ok(Action::await_change());
-    }
+    };
     let persisted = Persisted::try_from(&model)?;
     let mut children = Box::pin(Children::live(&context.client, &persisted, now)).await?;
     let mut next = Next::of(context, &model, &persisted, &children, now);

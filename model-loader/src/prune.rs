@@ -47,7 +47,8 @@ fn check(name: &str) -> Result<(), Error> {
     if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(allowed) {
         return Ok(());
     }
-    let message = format!("{:?} is no name of a directory: letters, digits, - and _ are allowed", name.get(..MAX_NAME));
+    let shown: String = name.chars().take(MAX_NAME).collect();
+    let message = format!("{shown:?} is no name of a directory: letters, digits, - and _ are allowed");
     Err(Error::new(Reason::WrongUse, message))
 }
 
@@ -60,7 +61,7 @@ fn set_one_aside(dir: &Path, name: &str) -> Result<(), Error> {
         Err(_) => {}
     }
     let renamed = match fs::rename(&published, &aside) {
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+        Err(error) if is_full(&error) => {
             // An earlier copy of the same content, which nobody has put back.
             remove_tree(&aside)?;
             fs::rename(&published, &aside)
@@ -72,12 +73,17 @@ fn set_one_aside(dir: &Path, name: &str) -> Result<(), Error> {
     sync(dir)
 }
 
+/// Whether something was not renamed because a directory with content has the new name. File systems differ in the word.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
+}
+
 fn put_one_back(dir: &Path, name: &str) -> Result<(), Error> {
     let (published, aside) = (dir.join(name), dir.join(hidden_name(name, "trash")));
     match fs::rename(&aside, &published) {
         Ok(()) => tracing::info!(dir = %published.display(), "put back"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+        Err(error) if is_full(&error) => {
             tracing::info!(dir = %published.display(), "was published again, so it is not put back");
         }
         Err(error) => return Err(Error::io("put back", &published, error)),

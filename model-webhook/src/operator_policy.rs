@@ -41,6 +41,10 @@ pub fn operator_policy(controller: &str) -> ValidatingAdmissionPolicy {
                 "variables.resource == 'pods' || (variables.isOurs && variables.ownersAreModels)".to_owned(),
                 format!("the model controller writes claims and Jobs only with the labels {MANAGED_BY}={MANAGER} and {MODEL}, and with no owner but a Model"),
             ),
+            validation(
+                "variables.resource != 'persistentvolumeclaims' || request.operation != 'DELETE'".to_owned(),
+                "the model controller deletes no claim: garbage collection does, with the Model".to_owned(),
+            ),
             // A claim that outlives its Model has no owner.
             validation(
                 "variables.resource != 'jobs' || variables.owners.size() == 1".to_owned(),
@@ -117,7 +121,7 @@ fn is_a_download() -> String {
     let pod = "object.spec.template.spec";
     let containers = |list: &str| {
         format!(
-            "{pod}.?{list}.orValue([]).all(container, container.?securityContext.?allowPrivilegeEscalation.orValue(true) == false && !container.?securityContext.?privileged.orValue(false) && container.?ports.orValue([]).all(port, port.?hostPort.orValue(0) == 0))"
+            "{pod}.?{list}.orValue([]).all(container, container.?securityContext.?allowPrivilegeEscalation.orValue(true) == false && !container.?securityContext.?privileged.orValue(false) && container.?securityContext.?capabilities.?drop.orValue([]).exists(capability, capability == 'ALL') && container.?securityContext.?capabilities.?add.orValue([]).size() == 0 && container.?securityContext.?runAsNonRoot.orValue(true) && container.?securityContext.?seccompProfile.?type.orValue('RuntimeDefault') == 'RuntimeDefault' && container.?ports.orValue([]).all(port, port.?hostPort.orValue(0) == 0))"
         )
     };
     let volume = "has(volume.persistentVolumeClaim) || has(volume.emptyDir) || has(volume.configMap)";
@@ -125,6 +129,9 @@ fn is_a_download() -> String {
         format!("{pod}.?automountServiceAccountToken.orValue(true) == false"),
         format!(
             "!{pod}.?hostNetwork.orValue(false) && !{pod}.?hostPID.orValue(false) && !{pod}.?hostIPC.orValue(false)"
+        ),
+        format!(
+            "{pod}.?securityContext.?runAsNonRoot.orValue(false) && {pod}.?securityContext.?seccompProfile.?type.orValue('') == 'RuntimeDefault'"
         ),
         format!("{pod}.?volumes.orValue([]).all(volume, {volume})"),
         containers("containers"),

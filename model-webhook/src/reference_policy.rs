@@ -73,9 +73,11 @@ fn may(names: &str, same: &str, resource: &str, name: &str, verb: &str, message:
 }
 
 fn has_secret(model: &str) -> String {
-    format!("has({model}.spec.credentialsSecret)")
+    format!("(has({model}.spec.credentialsSecret) && {model}.spec.credentialsSecret != null)")
 }
 
 fn has_account(model: &str) -> String {
-    format!("(has({model}.spec.jobTemplate) && has({model}.spec.jobTemplate.serviceAccountName))")
+    format!(
+        "(has({model}.spec.jobTemplate) && {model}.spec.jobTemplate != null && has({model}.spec.jobTemplate.serviceAccountName) && {model}.spec.jobTemplate.serviceAccountName != null)"
+    )
 }

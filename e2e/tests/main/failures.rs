@@ -7,7 +7,7 @@ use model_core::api::{Model, ModelStatus, Phase};
 use model_core::names::job_name;
 use serde_json::json;
 
-use crate::scene::{Scene, digests, files, hugging_face, model, secret, url};
+use crate::scene::{NODE_CLASS, Scene, digests, files, hugging_face, model, secret, url};
 
 /// The word in `reason` of the condition `Ready`.
 pub fn reason(status: &ModelStatus) -> &str {
@@ -151,13 +151,12 @@ pub async fn no_default_storage_class(scene: Scene) -> Result<(), Error> {
     const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
     let repository = scene.repository("tiny");
     scene.hub.repository(&repository, &files("no default"))?;
-    let class = scene.cluster.run(&["get", "storageclass", "-o", "name"])?;
-    let class = class.lines().next().expect("the node has a storage class");
-    scene.cluster.run(&["annotate", class, "--overwrite", &format!("{DEFAULT}=false")])?;
+    let class = format!("storageclass/{NODE_CLASS}");
+    scene.cluster.run(&["annotate", &class, "--overwrite", &format!("{DEFAULT}=false")])?;
     scene.model("tiny", &hugging_face(&repository))?;
     let message = not_ready_yet(&scene, "tiny", "StorageClassNotFound").await;
     // Kubernetes gives the waiting claim the new default by itself.
-    scene.cluster.run(&["annotate", class, "--overwrite", &format!("{DEFAULT}=true")])?;
+    scene.cluster.run(&["annotate", &class, "--overwrite", &format!("{DEFAULT}=true")])?;
     let message = message?;
     assert!(message.contains("PVC stuck Pending") && message.contains("no default storage class"), "{message}");
     scene.ready("tiny").await.map(drop)

@@ -13,6 +13,8 @@ use model_core::api::{Model, ModelStatus, Phase};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+/// The storage class of the node that makes volumes. Scenarios add others.
+pub const NODE_CLASS: &str = "local-path";
 /// Seconds that a step may take on a machine that does much else. Nothing waits this long when all is well.
 pub const PATIENCE: u64 = 180;
 
@@ -161,9 +163,8 @@ impl Scene {
 
     /// The node's storage class under another name, and not the default.
     pub fn storage_class(&self, name: &str) -> Result<Value, Error> {
-        let classes = self.cluster.run(&["get", "storageclass", "-o", "json"])?;
-        let classes: Value = serde_json::from_str(&classes).expect("kubectl prints JSON");
-        let mut class = classes["items"][0].clone();
+        let class = self.cluster.run(&["get", "storageclass", NODE_CLASS, "-o", "json"])?;
+        let mut class: Value = serde_json::from_str(&class).expect("kubectl prints JSON");
         // The volumes' type stands in an annotation, too.
         let annotations = class["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
         let kept: serde_json::Map<_, _> =

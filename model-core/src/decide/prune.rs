@@ -35,14 +35,12 @@ const MOST_REMEMBERED: usize = 100;
 pub(super) fn in_the_way(seen: &Observed) -> Option<Step> {
     let message = || "waiting until the removal of earlier content has stopped".to_owned();
     match &seen.prune {
-        PruneJob::Running { uid } => {
+        PruneJob::Running { uid } | PruneJob::Stale { uid } => {
             let delete = Write::DeletePruneJob { uid: uid.clone(), and_wait: true };
             Some(Step::pending(Reason::JobTerminating, message()).writing(vec![delete]))
         }
         PruneJob::Terminating => Some(Step::pending(Reason::JobTerminating, message())),
-        PruneJob::Absent | PruneJob::Done { .. } | PruneJob::Failed | PruneJob::Stale { .. } | PruneJob::Foreign => {
-            None
-        }
+        PruneJob::Absent | PruneJob::Done { .. } | PruneJob::Failed | PruneJob::Foreign => None,
     }
 }
 
@@ -98,7 +96,10 @@ fn remember(decision: &Decision, seen: &Observed, now: Timestamp) -> Vec<Earlier
     {
         add(&before.id, true);
     }
+    // Only when it publishes: the Job stays for an hour, and what it found may have been pruned since.
+    let recorded = status.and_then(|status| status.content.as_ref()).map(|content| content.id.as_str());
     if let JobState::Succeeded { published: Some(published) } = &seen.job
+        && recorded != offered
         && decision.content.as_ref().is_some_and(is_revision)
     {
         published.others.iter().for_each(|id| add(id, false));

@@ -8,6 +8,7 @@ use super::claim_details::is_retained;
 use super::pod::quoted;
 use super::{ClaimState, is_ours, owner};
 use crate::api::Model;
+use crate::labels::{MANAGED_BY, MANAGER, MODEL};
 use crate::persisted::Persisted;
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -54,8 +55,13 @@ fn model_that_owns(meta: &ObjectMeta) -> Option<String> {
     let is_model = |owner: &&OwnerReference| {
         owner.kind == Model::kind(&()) && owner.api_version.split('/').next() == Some(Model::group(&()).as_ref())
     };
-    let owner = meta.owner_references.iter().flatten().find(is_model)?;
-    Some(format!("{}/{}", owner.kind, owner.name))
+    if let Some(owner) = meta.owner_references.iter().flatten().find(is_model) {
+        return Some(format!("{}/{}", owner.kind, owner.name));
+    }
+    // A claim that outlives its Model has no owner, and is the next Model's of that name.
+    let label = |key| meta.labels.as_ref().and_then(|labels| labels.get(key));
+    let name = label(MODEL).filter(|_| label(MANAGED_BY).is_some_and(|by| by == MANAGER))?;
+    Some(format!("{}/{name}", Model::kind(&())))
 }
 
 /// Why an unbound claim never binds, where its storage class tells.

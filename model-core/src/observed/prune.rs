@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::job::condition;
 use super::{ClaimState, is_ours};
-use crate::labels::{CLAIM_UID, MANAGED_BY, MANAGER, PRUNE};
+use crate::labels::{CLAIM_UID, GROUP, MANAGED_BY, MANAGER, PRUNE};
 use crate::names::REVISIONS;
 use crate::persisted::Persisted;
 
@@ -131,10 +131,15 @@ impl Users {
     }
 }
 
-/// The content id in a path on the claim: what follows `revisions/`.
+/// The content id in a path on the claim: what follows `revisions/`, at the root or in the directory of a Model that
+/// shares the claim. Namespaces and Models may be called `revisions`, too.
 fn content_of(path: &str) -> Option<&str> {
     let mut segments = path.split('/');
-    segments.find(|segment| *segment == REVISIONS)?;
+    if path.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/')) {
+        // The group, the namespace, the Model.
+        segments.nth(2)?;
+    }
+    segments.next().filter(|segment| *segment == REVISIONS)?;
     segments.next().filter(|id| !id.is_empty() && *id != "." && *id != "..")
 }
 
@@ -176,13 +181,16 @@ mod tests {
         let whole = json!({ "name": "model-llama", "mountPath": "/m" });
         let computed = json!({ "name": "model-llama", "mountPath": "/m", "subPathExpr": "$(X)" });
         let of_a = mount("model-llama", "revisions/a");
+        let shared = |model: &str| format!("{}/revisions/a", crate::names::shared_directory("revisions", model));
         for (case, phase, mount, a, b) in [
             ("it runs", "Running", &of_a, true, false),
             ("it is gated or pending", "Pending", &of_a, true, false),
             ("it has ended", "Succeeded", &of_a, true, false),
             ("it failed", "Failed", &of_a, true, false),
             ("a directory of the content", "Running", &mount("model-llama", "revisions/a/onnx"), true, false),
-            ("a claim of several Models", "Running", &mount("model-llama", "x/revisions/a"), true, false),
+            ("a claim of several Models", "Running", &mount("model-llama", &shared("llama")), true, false),
+            ("a Model of an odd name", "Running", &mount("model-llama", &shared("revisions")), true, false),
+            ("no path of ours", "Running", &mount("model-llama", "x/revisions/a"), true, true),
             ("another claim", "Running", &mount("other", "revisions/a"), false, false),
             ("the whole claim", "Running", &whole, true, true),
             ("all revisions", "Running", &mount("model-llama", "revisions"), true, true),

@@ -83,15 +83,22 @@ pub fn download_job(model: &Persisted, settings: &DownloadSettings, claim_uid: &
     job(model, settings, job_name(model.name), &[(labels::CLAIM_UID, claim_uid)], mode)
 }
 
+/// Whether a label or annotation is the operator's. None of them is taken from a Model: the webhook would mount other
+/// content into the pod that holds the credentials.
+fn is_reserved(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(prefix, _)| [labels::GROUP, labels::SPECIFICATION_PREFIX].contains(&prefix))
+}
+
 /// The Job around a container. `marks` are annotations beside the content id, on it and on its pod.
 fn job(model: &Persisted, settings: &DownloadSettings, name: String, marks: &[(&str, &str)], mode: Mode) -> Job {
     let template = model.spec.job_template.clone().unwrap_or_default();
-    let labels: BTreeMap<_, _> = template.labels.iter().map(owned).chain(child_labels(model)).collect();
+    let labels: BTreeMap<_, _> =
+        template.labels.iter().filter(|(key, _)| !is_reserved(key)).map(owned).chain(child_labels(model)).collect();
     let marks = marks.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let annotations: BTreeMap<_, _> = template
         .annotations
         .iter()
-        .filter(|(key, _)| *key != labels::CLAIM_UID)
+        .filter(|(key, _)| !is_reserved(key))
         .map(owned)
         .chain([(labels::CONTENT_ID.to_owned(), model.content_id.clone())])
         .chain(marks)

@@ -23,8 +23,9 @@ pub fn controller() -> Access {
             // The children's owner references block the Model's deletion: clusters that enforce permissions for that
             // (OwnerReferencesPermissionEnforcement, as OpenShift does) ask for this verb.
             rule(GROUP, "models/finalizers", &["update"]),
-            // Patch changes its owner (deletionPolicy) and its size.
-            rule("", "persistentvolumeclaims", &["get", "list", "watch", "create", "patch"]),
+            // Patch changes its owner (deletionPolicy) and its size. The API server lets only those set an owner who may
+            // delete; the policy of the controller's account refuses every deletion.
+            rule("", "persistentvolumeclaims", &["get", "list", "watch", "create", "patch", "delete"]),
             rule("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
             // Patch and delete are for pods with our scheduling gate: RBAC cannot say so.
             rule("", "pods", &["list", "watch", "patch", "delete"]),

@@ -212,6 +212,10 @@ async fn the_controllers_account_writes_jobs_of_models_only() {
         (format!("{spec}/volumes/0"), json!({ "name": "model", "hostPath": { "path": "/" } }), harmless),
         (format!("{spec}/volumes/0"), json!({ "name": "model", "secret": { "secretName": "database" } }), harmless),
         (format!("{spec}/containers/0/securityContext"), json!({}), harmless),
+        (format!("{spec}/containers/0/securityContext/capabilities/add"), json!(["SYS_RAWIO"]), harmless),
+        (format!("{spec}/containers/0/securityContext/runAsNonRoot"), json!(false), harmless),
+        (format!("{spec}/securityContext/runAsNonRoot"), json!(false), harmless),
+        (format!("{spec}/securityContext/seccompProfile/type"), json!("Unconfined"), harmless),
         (format!("{spec}/containers/0/ports"), json!([{ "containerPort": 80, "hostPort": 80 }]), harmless),
         (
             format!("{spec}/initContainers"),
@@ -279,7 +283,8 @@ async fn the_controllers_account_writes_claims_of_models_only() {
     claims.create(&PostParams::default(), &retained).await.unwrap();
     let note = Patch::Merge(json!({ "metadata": { "annotations": { "grown": "yes" } } }));
     claims.patch("model-retained", &PatchParams::default(), &note).await.unwrap();
-    claims.delete("model-retained", &DeleteParams::default()).await.unwrap();
+    let deleted = claims.delete("model-retained", &DeleteParams::default()).await;
+    assert!(refused("deleting", deleted.map(drop)).contains("deletes no claim"));
 
     // Of what others made, nothing is changed or deleted, nor made ours.
     Api::<PersistentVolumeClaim>::namespaced(admin, place).create(&PostParams::default(), &foreign).await.unwrap();
