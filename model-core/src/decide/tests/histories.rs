@@ -3,12 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use super::seen::alone;
 use super::world::{Happening, World, model};
 use crate::api::Phase;
 use crate::decide::{Write, decide};
-use crate::observed::{
-    ClaimState, JobState, Observed, Placement, PlanState, Podless, PruneJob, PruneStep, Refusal, Unmounted,
-};
+use crate::observed::{ClaimState, JobState, Podless, PruneStep, Refusal, Unmounted};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -175,18 +174,10 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
     let persisted = Persisted::try_from(&model).unwrap();
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
     let unmounted = Some(Unmounted { since: at(0), placed: true, volumes: "ConfigMap company-ca".into() });
-    let seen = |trouble: Option<Failure>| Observed {
-        model: &persisted,
-        wanted_path: String::new(),
-        claim: ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None },
-        placement: Placement::Anywhere,
-        job: JobState::Running { trouble, progress: None, unmounted: unmounted.clone(), podless: None },
-        plan: PlanState::Absent,
-        writer: None,
-        queue: None,
-        claim_details: None,
-        prune: PruneJob::Absent,
-        users: None,
+    let seen = |trouble: Option<Failure>| {
+        let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
+        let unmounted = unmounted.clone();
+        alone(&persisted, claim, JobState::Running { trouble, progress: None, unmounted, podless: None })
     };
     let soon = decide(&seen(None), at(29));
     assert_eq!((soon.reason, soon.look_again), (Reason::Downloading, Some(at(30))));
@@ -332,19 +323,9 @@ fn a_job_that_the_cluster_gives_no_pod_is_looked_at_ever_more_rarely() {
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
     let decided = |refusal: Refusal, second: i64| {
         let podless = Some(Podless { since: at(0), refusal });
-        let seen = Observed {
-            model: &persisted,
-            wanted_path: String::new(),
-            placement: Placement::Anywhere,
-            claim: ClaimState::Ours { uid: "claim".into(), bound: false, trouble: None },
-            job: JobState::Running { trouble: None, progress: None, unmounted: None, podless },
-            plan: PlanState::Absent,
-            writer: None,
-            queue: None,
-            claim_details: None,
-            prune: PruneJob::Absent,
-            users: None,
-        };
+        let claim = ClaimState::Ours { uid: "claim".into(), bound: false, trouble: None };
+        let seen =
+            alone(&persisted, claim, JobState::Running { trouble: None, progress: None, unmounted: None, podless });
         let decision = decide(&seen, at(second));
         (decision.reason, decision.message, decision.look_again)
     };
@@ -367,19 +348,9 @@ fn a_volume_that_nobody_makes_is_named_after_half_a_minute() {
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
     let reason = |bound: bool, second: i64| {
         let unmounted = Some(Unmounted { since: at(0), placed: false, volumes: "claim model-llama".into() });
-        let seen = Observed {
-            model: &persisted,
-            wanted_path: String::new(),
-            placement: Placement::Anywhere,
-            claim: ClaimState::Ours { uid: "claim".into(), bound, trouble: None },
-            job: JobState::Running { trouble: None, progress: None, unmounted, podless: None },
-            plan: PlanState::Absent,
-            writer: None,
-            queue: None,
-            claim_details: None,
-            prune: PruneJob::Absent,
-            users: None,
-        };
+        let claim = ClaimState::Ours { uid: "claim".into(), bound, trouble: None };
+        let seen =
+            alone(&persisted, claim, JobState::Running { trouble: None, progress: None, unmounted, podless: None });
         decide(&seen, at(second)).reason
     };
     assert_eq!(reason(false, 29), Reason::Downloading, "a class that waits for the first consumer");

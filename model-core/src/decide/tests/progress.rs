@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::seen::alone;
 use super::world::model;
 use crate::api::{Model, Phase};
 use crate::decide::decide;
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob};
+use crate::observed::{ClaimState, JobState};
 use crate::persisted::Persisted;
 use crate::reason::Reason;
 use crate::report::{Failure, Progress};
@@ -16,19 +17,8 @@ use crate::status::status;
 fn pass(model: &mut Model, progress: Option<Progress>, trouble: Option<Failure>) {
     let current = model.clone();
     let persisted = Persisted::try_from(&current).unwrap();
-    let seen = Observed {
-        model: &persisted,
-        wanted_path: String::new(),
-        placement: Placement::Anywhere,
-        claim: ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None },
-        job: JobState::Running { trouble, progress, unmounted: None, podless: None },
-        plan: PlanState::Absent,
-        writer: None,
-        queue: None,
-        claim_details: None,
-        prune: PruneJob::Absent,
-        users: None,
-    };
+    let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
+    let seen = alone(&persisted, claim, JobState::Running { trouble, progress, unmounted: None, podless: None });
     let decision = decide(&seen, Timestamp::UNIX_EPOCH);
     model.status = Some(status(&seen, &decision, Timestamp::UNIX_EPOCH));
 }

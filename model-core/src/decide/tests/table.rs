@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::seen::alone;
 use super::world::model;
 use crate::api::{Content, DownloadStatus, ModelStatus, Phase};
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob};
+use crate::observed::{ClaimState, JobState, Observed, Placement};
 use crate::persisted::Persisted;
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -87,19 +88,7 @@ fn every_phase_with_every_claim_and_job() {
                 model.status = recorded(phase, &id, &model.spec.source);
                 let persisted = Persisted::try_from(&model).unwrap();
                 let wanted_path = format!("revisions/{id}");
-                let mut seen = Observed {
-                    model: &persisted,
-                    wanted_path,
-                    claim: claim.clone(),
-                    placement: Placement::Anywhere,
-                    job,
-                    plan: PlanState::Absent,
-                    writer: None,
-                    queue: None,
-                    claim_details: None,
-                    prune: PruneJob::Absent,
-                    users: None,
-                };
+                let mut seen = Observed { wanted_path, ..alone(&persisted, claim.clone(), job) };
                 let next = decide(&seen, Timestamp::UNIX_EPOCH);
                 // A full house holds up what would start, and nothing else.
                 seen.queue = Some(Place { nth: 3, of: 12, host: Some("example.com".into()) });
@@ -144,23 +133,8 @@ fn a_claim_of_one_pod_is_waited_for_and_published_content_stays() {
         let persisted = Persisted::try_from(&model).unwrap();
         let (wanted_path, placement) = (format!("revisions/{}", persisted.content_id), placement.clone());
         let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
-        let (job, plan, writer, queue) = (JobState::Absent, PlanState::Absent, None, None);
-        let next = decide(
-            &Observed {
-                model: &persisted,
-                wanted_path,
-                claim,
-                placement,
-                job,
-                plan,
-                writer,
-                queue,
-                claim_details: None,
-                prune: PruneJob::Absent,
-                users: None,
-            },
-            Timestamp::UNIX_EPOCH,
-        );
+        let seen = Observed { wanted_path, placement, ..alone(&persisted, claim, JobState::Absent) };
+        let next = decide(&seen, Timestamp::UNIX_EPOCH);
         assert_eq!((next.phase, next.reason), (phase.unwrap_or_default(), Reason::ClaimInUse));
         assert_eq!(next.message, "claim model-llama is ReadWriteOncePod and pod app uses it");
         assert!(next.writes.is_empty() && next.look_again.is_some(), "{next:?}");
