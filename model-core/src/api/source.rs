@@ -58,18 +58,17 @@ impl Source {
 }
 
 /// A repository of a Hugging Face hub.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HuggingFaceSource {
     /// Repository, `ORGANISATION/NAME`, for example `meta-llama/Llama-3.1-8B-Instruct`.
-    #[schemars(
-        length(min = 1, max = 200),
-        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
-    )]
+    #[schemars(length(min = 1, max = 200))]
+    #[x_kube(validation = rules::repository())]
     pub repo_id: String,
     /// Branch, tag or commit. Default `main`. It is resolved to a commit when the download starts.
     #[serde(default = "main_branch")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"))]
+    #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules::revision())]
     pub revision: String,
     /// Only files that match one of these patterns, for example `*.safetensors`. Empty: all files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,31 +90,36 @@ fn main_branch() -> String {
 #[x_kube(validation = rules::plain_url())]
 pub struct UrlSource {
     /// Address of the file, `http://` or `https://`, without credentials.
-    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(min = 8, max = 2048))]
     pub url: String,
     /// Expected SHA-256 of the file, 64 hex digits. Without it the size alone is checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"), length(min = 64, max = 64))]
+    #[schemars(length(min = 64, max = 64))]
+    #[x_kube(validation = rules::sha256())]
     pub sha256: Option<String>,
 }
 
 /// An object of an S3 bucket, or all objects below a prefix.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Source {
     /// Name of the bucket.
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = rules::bucket())]
     pub bucket: String,
     /// Key of an object, or the prefix of several, without a leading slash.
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"))]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = rules::key())]
     pub key: String,
     /// Address of an S3-compatible server. Absent: AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^https?://[^\s@]+$"))]
+    #[schemars(length(min = 8, max = 2048))]
+    #[x_kube(validation = rules::endpoint())]
     pub endpoint: Option<String>,
     /// Region of the bucket. Absent: `us-east-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9-]+$"))]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::region())]
     pub region: Option<String>,
 }
 

@@ -44,7 +44,8 @@ pub struct ModelSpec {
     /// Secret in the Model's namespace with the keys that the source needs: `HF_TOKEN`; `AWS_ACCESS_KEY_ID`,
     /// `AWS_SECRET_ACCESS_KEY` and optionally `AWS_SESSION_TOKEN`; for a url `TOKEN`, or `USERNAME` and `PASSWORD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub credentials_secret: Option<String>,
     /// Labels of the nodes that the download may run on. Says nothing about the pods that mount the model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -79,7 +80,8 @@ pub struct Storage {
     /// A claim of the Model's namespace that is there already. The model gets a directory of its own on it, so several
     /// Models can share it. The operator never changes or deletes the claim; files stay on it when the Model goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub existing_claim: Option<String>,
     /// Storage class. Absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +90,8 @@ pub struct Storage {
     /// Size of the claim, for example `20Gi`. Leave room for a second copy while a new revision is downloaded. Absent: the
     /// source is asked first, and the claim gets twice what it has, and a tenth more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|Ki|m|[eE][0-9]+)?$"))]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules::quantity())]
     pub size: Option<String>,
     /// Access modes of the claim. Default `[ReadWriteOnce]`. Means nothing beside `existingClaim`.
     #[serde(default = "read_write_once")]

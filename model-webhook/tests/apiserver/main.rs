@@ -4,15 +4,17 @@
 #![allow(clippy::needless_pass_by_value, reason = "tables read better with json! in place")]
 
 mod cluster;
+mod crd;
 mod deletion;
+mod denials;
 mod gates;
 mod lifecycle;
 mod manifests;
+mod messages;
 mod pods;
 mod policies;
 mod rights;
 mod rotation;
-mod rules;
 mod samples;
 mod storage;
 mod webhook;

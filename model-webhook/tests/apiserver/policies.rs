@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::cluster::{client, config, eventually, kubectl, namespace, set_status};
 
 /// The controller, with the rights of `config/rbac/controller.yaml`.
-const CONTROLLER: &str = "system:serviceaccount:model-system:model-controller";
+pub const CONTROLLER: &str = "system:serviceaccount:model-system:model-controller";
 
 /// Gives a user rights in a namespace, on top of those that it has.
-async fn grant(namespace: &str, user: &str, rules: Value) {
+pub async fn grant(namespace: &str, user: &str, rules: Value) {
     let name = user.rsplit(':').next().unwrap();
     let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
         { "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
@@ -28,19 +28,21 @@ async fn grant(namespace: &str, user: &str, rules: Value) {
     kubectl(&["apply", "-f", "-"], &objects.to_string()).await.unwrap();
 }
 
-async fn apply(file: &str) {
+/// Applies a file of `config/`.
+pub async fn apply(file: &str) {
     kubectl(&["apply", "-f", config(file).to_str().unwrap()], "").await.unwrap();
 }
 
 /// The message of a refusal with code 403.
-fn refused<T: std::fmt::Debug>(case: &str, answer: Result<T, kube::Error>) -> String {
+pub fn refused<T: std::fmt::Debug>(case: &str, answer: Result<T, kube::Error>) -> String {
     match answer {
         Err(kube::Error::Api(status)) if status.is_forbidden() => status.message,
         other => panic!("{case}: {other:?}"),
     }
 }
 
-fn model(name: &str, spec: Value) -> Model {
+/// A small Model with more in its spec.
+pub fn model(name: &str, spec: Value) -> Model {
     let mut model = json!({
         "apiVersion": "models.main-currents.news/v1alpha1", "kind": "Model", "metadata": { "name": name },
         "spec": { "source": { "url": { "url": "https://example.com/weights.gguf" } }, "storage": { "size": "1Gi" } },
