@@ -95,21 +95,25 @@ impl WebhookCertificates {
 pub async fn keep_webhook_certificates(client: Client, settings: WebhookCertificates) {
     let look_every = settings.rhythm.look_every.unsigned_abs();
     let mut keeper = Keeper { client, settings, next: None, told: None };
+    let mut before = None;
     loop {
-        let wait = match keeper.look().await {
-            Ok(Step::Wait) => {
-                keeper.told = None;
-                look_every
+        let done = match keeper.look().await {
+            Ok(done) => {
+                if done == Step::Wait {
+                    keeper.told = None;
+                }
+                Some(done)
             }
-            Ok(Step::Make | Step::Trust(_) | Step::Publish) => Duration::ZERO,
             // Somebody else wrote meanwhile: nothing of it is lost.
-            Err(Error::Raced { .. }) => look_every,
+            Err(Error::Raced { .. }) => None,
             Err(error) => {
                 keeper.failed(&error);
-                look_every
+                None
             }
         };
-        tokio::time::sleep(wait).await;
+        let at_once = done.as_ref().is_some_and(|done| step::goes_on_at_once(done, before.as_ref()));
+        before = done;
+        tokio::time::sleep(if at_once { Duration::ZERO } else { look_every }).await;
     }
 }
 
@@ -155,10 +159,12 @@ impl Keeper {
                 tracing::info!(authorities = authorities.len(), "the API server trusts the webhook by these");
             }
             Step::Publish => {
-                if let Some((pair, _)) = self.next.take() {
-                    self.publish(&pair, secret, now).await?;
+                if let Some((pair, _)) = &self.next {
+                    self.publish(pair, secret).await?;
                     tracing::info!(secret = self.settings.secret, "the webhook gets a new certificate");
                 }
+                // Only now: one that could not be written is the next one still, and another would be trusted beside it.
+                self.next = None;
             }
             Step::Wait => {}
         }
@@ -174,8 +180,8 @@ impl Keeper {
         found.map_err(|error| Error::api("read the webhook's Secret", error))
     }
 
-    async fn publish(&self, pair: &Pair, old: Option<Secret>, now: Timestamp) -> Result<(), Error> {
-        let (is_new, secret) = (old.is_none(), pair.secret(old, &self.settings, now));
+    async fn publish(&self, pair: &Pair, old: Option<Secret>) -> Result<(), Error> {
+        let (is_new, secret) = (old.is_none(), pair.secret(old, &self.settings));
         let written = if is_new {
             self.secrets().create(&PostParams::default(), &secret).await
         } else {

@@ -35,6 +35,7 @@ pub(super) struct Pair {
     pub ca: String,
     certificate: String,
     key: String,
+    made: Timestamp,
 }
 
 impl Pair {
@@ -51,17 +52,18 @@ impl Pair {
         server.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key))?.pem();
-        Ok(Self { ca: normal(&ca), certificate, key: key.serialize_pem() })
+        Ok(Self { ca: normal(&ca), certificate, key: key.serialize_pem(), made: now })
     }
 
     /// The Secret with this pair. What else `old` has stays.
-    pub(super) fn secret(&self, old: Option<Secret>, settings: &WebhookCertificates, now: Timestamp) -> Secret {
+    pub(super) fn secret(&self, old: Option<Secret>, settings: &WebhookCertificates) -> Secret {
         let mut secret = old.unwrap_or_else(|| Secret {
             metadata: ObjectMeta { name: Some(settings.secret.clone()), ..ObjectMeta::default() },
             type_: Some("kubernetes.io/tls".to_owned()),
             ..Secret::default()
         });
-        let renew_at = now.saturating_add(settings.rhythm.renew_after).unwrap_or(Timestamp::MAX);
+        // Counted from when it was made, however long it took to be written.
+        let renew_at = self.made.saturating_add(settings.rhythm.renew_after).unwrap_or(Timestamp::MAX);
         secret.annotations_mut().insert(RENEW_AFTER.to_owned(), renew_at.to_string());
         let data = [(CA, &self.ca), (CERTIFICATE, &self.certificate), (KEY, &self.key)];
         let data: BTreeMap<_, _> =
@@ -138,7 +140,7 @@ mod tests {
         let settings = WebhookCertificates::new("model-system");
         let now: Timestamp = "2026-05-01T00:00:00Z".parse().unwrap();
         let made = Pair::make(&settings.hosts, &settings.rhythm, now).unwrap();
-        let secret = made.secret(None, &settings, now);
+        let secret = made.secret(None, &settings);
         let seen = |secret: &Secret, now| current(secret, &settings, now);
         let renew_at = now + settings.rhythm.renew_after;
         assert_eq!(seen(&secret, now), Some(Current { ca: made.ca.clone(), renew_at: Some(renew_at) }));
@@ -147,7 +149,7 @@ mod tests {
 
         let other = Pair::make(&settings.hosts, &settings.rhythm, now).unwrap();
         let foreign = Pair::make(&["example.com".to_owned()], &settings.rhythm, now).unwrap();
-        assert_eq!(seen(&foreign.secret(None, &settings, now), now), None, "for another name");
+        assert_eq!(seen(&foreign.secret(None, &settings), now), None, "for another name");
         for (name, text) in [(CA, &other.ca), (KEY, &other.key), (CERTIFICATE, &other.certificate)] {
             let mut mixed = secret.clone();
             mixed.data.as_mut().unwrap().insert(name.to_owned(), ByteString(text.clone().into_bytes()));
@@ -157,7 +159,7 @@ mod tests {
         }
         let mut labelled = secret;
         labelled.labels_mut().insert("a".into(), "b".into());
-        let renewed = other.secret(Some(labelled), &settings, now);
+        let renewed = other.secret(Some(labelled), &settings);
         assert_eq!((renewed.labels().len(), seen(&renewed, now).unwrap().ca), (1, other.ca));
     }
 

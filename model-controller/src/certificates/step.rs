@@ -82,6 +82,16 @@ pub(super) fn step(seen: &Seen, rhythm: &Rhythm, now: Timestamp) -> Step {
     if now >= renew_at && (seen.served || is_urgent) { Step::Make } else { Step::Wait }
 }
 
+/// Whether the look after a step need not wait. Where somebody takes back what is written, that is no reason to write as
+/// fast as they do: every way back to the same step leads through one that waits.
+pub(super) const fn goes_on_at_once(done: &Step, before: Option<&Step>) -> bool {
+    match done {
+        Step::Make => true,
+        Step::Trust(_) => matches!(before, Some(Step::Make)),
+        Step::Publish | Step::Wait => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +149,24 @@ mod tests {
         ] {
             let seen = Seen { current, next, bundles: vec![ca(bundle)], served };
             assert_eq!(step(&seen, &RHYTHM, at(1000)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fight_over_the_bundle_or_the_secret_is_fought_at_the_pace_of_looks() {
+        let trust = Step::Trust(ca("old new"));
+        for (done, before, want) in [
+            (Step::Make, None, true),
+            (Step::Make, Some(Step::Wait), true),
+            (trust.clone(), Some(Step::Make), true),
+            (trust.clone(), Some(trust.clone()), false),
+            (trust.clone(), Some(Step::Publish), false),
+            (trust.clone(), Some(Step::Wait), false),
+            (trust.clone(), None, false),
+            (Step::Publish, Some(trust), false),
+            (Step::Wait, Some(Step::Wait), false),
+        ] {
+            assert_eq!(goes_on_at_once(&done, before.as_ref()), want, "{done:?} after {before:?}");
         }
     }
 

@@ -123,6 +123,7 @@ impl Candidate {
                 Some((lease, since)) => (Some(lease), since.elapsed()),
                 None => (None, Duration::ZERO),
             };
+            let is_new = lease.is_none();
             let spec = lease.map(|lease| lease.spec.clone().unwrap_or_default());
             let written = match step(spec.as_ref(), unchanged, &self.identity, Timestamp::now()) {
                 Step::Wait(left) => {
@@ -145,7 +146,8 @@ impl Candidate {
                     return Ok(None);
                 }
                 Err(kube::Error::Api(status))
-                    if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
+                    // What is missing when a lease is created is its namespace: only another look, later, helps.
+                    if status.is_conflict() || status.is_already_exists() || (status.is_not_found() && !is_new) =>
                 {
                     self.look().await?;
                     // Ours: an earlier write of ours that got no answer. Not ours: another replica was faster.
@@ -189,7 +191,7 @@ impl Candidate {
             tracing::warn!(
                 identity = self.identity,
                 error,
-                "could not take or renew the lease {namespace}/{LEASE}; the service account has to get, create and update leases there"
+                "could not take or renew the lease {namespace}/{LEASE}; the namespace has to be there, and the service account has to get, create and update leases in it"
             );
             self.told = Some(error.to_owned());
         }

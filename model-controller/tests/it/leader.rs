@@ -145,3 +145,30 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     one_job(&last, None).await;
     assert_eq!(lease(&client).await.1, 3);
 }
+
+/// Attempts to create a lease where there is no namespace for it, as the API server counts them.
+async fn refused_leases(client: &Client) -> f64 {
+    let request = axum::http::Request::get("/metrics").body(Vec::new()).expect("a request");
+    let metrics = client.request_text(request).await.expect("the API server serves its metrics");
+    let refused =
+        |line: &&str| ["code=\"404\"", "resource=\"leases\"", "verb=\"POST\""].iter().all(|label| line.contains(label));
+    let counts = metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).filter(refused);
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_waits_for_the_namespace_of_its_lease_without_haste() {
+    let plane = ControlPlane::start().expect("a control plane starts");
+    let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there");
+    let client = client(kubeconfig).await;
+    install(&client).await;
+    let replica = Replica::start(plane.kubeconfig(), &["--lease-namespace", "later"]);
+    let attempts = until("it tries again", async || {
+        let attempts = refused_leases(&client).await;
+        (attempts >= 2.0).then_some(attempts)
+    });
+    let attempts = attempts.await;
+    assert!(attempts < 10.0, "{attempts} attempts between two looks of this test");
+    Scene::of(client.clone(), "later").await;
+    until("it leads", async || (replica.metric("model_controller_leader").await == Some(1.0)).then_some(())).await;
+}

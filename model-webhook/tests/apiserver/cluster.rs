@@ -76,10 +76,14 @@ pub async fn kubectl_says(args: &[&str], stdin: &str) -> String {
     [output.stderr, output.stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
 }
 
+/// The administrator's.
+pub async fn kubeconfig() -> Kubeconfig {
+    blocking(|| Kubeconfig::read_from(CLUSTER.kubeconfig()).unwrap()).await
+}
+
 /// A client of the administrator, or of the identity that the administrator takes on.
 pub async fn client(identity: Option<&str>) -> Client {
-    let kubeconfig = blocking(|| Kubeconfig::read_from(CLUSTER.kubeconfig()).unwrap()).await;
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig().await, &KubeConfigOptions::default()).await.unwrap();
     config.auth_info.impersonate = identity.map(str::to_owned);
     Client::try_from(config).unwrap()
 }

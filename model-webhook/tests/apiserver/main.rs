@@ -17,4 +17,5 @@ mod rights;
 mod rotation;
 mod samples;
 mod storage;
+mod unwritable;
 mod webhook;
