@@ -3,6 +3,8 @@
 //! The claim itself is safe in any case, because Kubernetes keeps it while pods use it. But a pod that starts anew would
 //! find neither Model nor files. What is refused is the mistake, not the wish: an annotation on the Model insists.
 
+use std::time::Instant;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -13,6 +15,7 @@ use model_core::labels::DELETE_WHILE_MOUNTED;
 
 use crate::admission::MAX_BODY_BYTES;
 use crate::causes::with_causes;
+use crate::metrics::Metrics;
 use crate::mounts::Mounts;
 use crate::review::{Request, Response};
 
@@ -28,27 +31,36 @@ const REASON: &str = "ModelInUse";
 ///
 /// Until the pods have been read, every deletion is allowed, as while no webhook runs at all.
 pub fn deletion_router(mounts: Mounts) -> Router {
-    Router::new().route(DELETION_PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(mounts)
+    counted_deletion_router(mounts, Metrics::default())
 }
 
-async fn answer(State(mounts): State<Mounts>, body: Bytes) -> HttpResponse {
+/// The same, with every answer counted in `metrics`.
+pub fn counted_deletion_router(mounts: Mounts, metrics: Metrics) -> Router {
+    let state = (mounts, metrics);
+    Router::new().route(DELETION_PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(state)
+}
+
+async fn answer(State((mounts, metrics)): State<(Mounts, Metrics)>, body: Bytes) -> HttpResponse {
+    let begun = Instant::now();
     let request = match Request::parse(&body) {
         Ok(request) => request,
         Err(error) => {
             let error = with_causes(&error);
             tracing::warn!(error, "answered a malformed request");
+            metrics.answered_deletion("malformed", "", begun.elapsed());
             return (StatusCode::BAD_REQUEST, error).into_response();
         }
     };
     let (namespace, dry_run) = (request.namespace.as_str(), request.dry_run);
     let model = request.deleted_model().unwrap_or_default();
     let pods = mounts.of(namespace, model);
-    let response = if pods.is_empty() || !mounts.is_filled() {
-        Response::allow(&request)
+    let (response, outcome, reason) = if pods.is_empty() || !mounts.is_filled() {
+        (Response::allow(&request), "allowed", "")
     } else {
         tracing::info!(namespace, model, pods = pods.len(), dry_run, reason = REASON, "refused a deletion");
-        Response::deny(&request, 409, REASON, refusal(namespace, model, &pods))
+        (Response::deny(&request, 409, REASON, refusal(namespace, model, &pods)), "denied", REASON)
     };
+    metrics.answered_deletion(outcome, reason, begun.elapsed());
     match response.to_body() {
         Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -56,7 +56,7 @@ pub use admission::{Defaults, PATH, counted_router, router};
 pub use cache::{Guarded, ModelCache};
 pub use certificates::Certificates;
 pub use client::{Error as ClientError, client};
-pub use deletion::{DELETION_PATH, deletion_router};
+pub use deletion::{DELETION_PATH, counted_deletion_router, deletion_router};
 pub use health::{Readiness, health_router};
 pub use metrics::{Metrics, metrics_router};
 pub use mounts::Mounts;

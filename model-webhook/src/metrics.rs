@@ -28,6 +28,7 @@ const SECONDS: [f64; 9] = [0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5,
 pub struct Metrics {
     registry: Arc<Registry>,
     admissions: Family<Outcome, Counter>,
+    deletions: Family<Outcome, Counter>,
     seconds: Histogram,
     expiry: Gauge,
 }
@@ -37,6 +38,9 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("model_webhook");
         let admissions = Family::<Outcome, Counter>::default();
         registry.register("admissions", "Answers, by outcome and, where denied, reason", admissions.clone());
+        let deletions = Family::<Outcome, Counter>::default();
+        let help = "Answers about Models that are to be deleted, by outcome and, where denied, reason";
+        registry.register("deletions", help, deletions.clone());
         let seconds = Histogram::new(SECONDS);
         registry.register_with_unit("admission_duration", "How long an answer took", Unit::Seconds, seconds.clone());
         let expiry = Gauge::default();
@@ -45,7 +49,8 @@ impl Default for Metrics {
         for outcome in ["untouched", "injected"] {
             let _ = admissions.get_or_create(&[("outcome", outcome), ("reason", "")]);
         }
-        Self { registry: Arc::new(registry), admissions, seconds, expiry }
+        let _ = deletions.get_or_create(&[("outcome", "allowed"), ("reason", "")]);
+        Self { registry: Arc::new(registry), admissions, deletions, seconds, expiry }
     }
 }
 
@@ -53,6 +58,12 @@ impl Metrics {
     /// Counts an answer. `reason` is empty where there is none.
     pub(crate) fn answered(&self, outcome: &'static str, reason: &'static str, took: Duration) {
         self.admissions.get_or_create(&[("outcome", outcome), ("reason", reason)]).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer about a deletion. `reason` is empty where there is none.
+    pub(crate) fn answered_deletion(&self, outcome: &'static str, reason: &'static str, took: Duration) {
+        self.deletions.get_or_create(&[("outcome", outcome), ("reason", reason)]).inc();
         self.seconds.observe(took.as_secs_f64());
     }
 

@@ -11,7 +11,7 @@ use model_watch::Namespaces;
 
 use crate::admission::{Defaults, counted_router};
 use crate::cache::ModelCache;
-use crate::deletion::deletion_router;
+use crate::deletion::counted_deletion_router;
 use crate::health::{Readiness, health_router};
 use crate::metrics::{Metrics, metrics_router};
 use crate::mounts::Mounts;
@@ -111,7 +111,8 @@ impl Server {
             Box::pin(
                 async move { tokio::join!(watch, watch_pods, self.certificate.follow_and_count(RELOAD_EVERY, &ends)) },
             );
-        let answers = counted_router(models, self.defaults, counted.clone()).merge(deletion_router(mounts));
+        let answers = counted_router(models, self.defaults, counted.clone())
+            .merge(counted_deletion_router(mounts, counted.clone()));
 
         let serve_admission = axum_server::from_tcp_rustls(self.admission, config)
             .map_err(Error::Serve)?

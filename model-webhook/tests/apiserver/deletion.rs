@@ -10,7 +10,7 @@ use model_webhook::{DELETION_PATH, registration};
 use serde_json::{Value, json};
 
 use crate::cluster::{client, eventually, model, namespace, ready};
-use crate::webhook::{Running, client_config};
+use crate::webhook::{Running, client_config, get};
 
 /// Registers what `config/` registers, for this namespace alone, because all tests share the API server.
 async fn register(client: &Client, namespace: &str, server: &Running) {
@@ -123,6 +123,13 @@ async fn a_model_that_pods_mount_is_not_deleted_by_mistake() {
         }
     })
     .await;
+
+    let metrics = get(server.metrics_port, "/metrics").await;
+    for series in ["outcome=\"allowed\",reason=\"\"", "outcome=\"denied\",reason=\"ModelInUse\""] {
+        let counted =
+            |line: &str| line.strip_prefix(&format!("model_webhook_deletions_total{{{series}}} "))?.parse::<u32>().ok();
+        assert!(metrics.lines().find_map(counted) > Some(0), "{series} is not counted in\n{metrics}");
+    }
 
     // Without a webhook nothing keeps a Model.
     server.stop().await.unwrap().unwrap();
