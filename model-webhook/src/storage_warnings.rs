@@ -59,7 +59,7 @@ pub fn replicas_policy() -> ValidatingAdmissionPolicy {
             vec![variable("models", models)],
             vec![says(reach, message)],
         ),
-        &format!("{GROUP}/v1alpha1"),
+        &format!("{GROUP}/{}", model_core::api::VERSION),
         "Model",
     )
 }

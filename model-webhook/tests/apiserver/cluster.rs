@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,23 @@ pub async fn kubectl_says(args: &[&str], stdin: &str) -> String {
 /// The administrator's.
 pub async fn kubeconfig() -> Kubeconfig {
     blocking(|| Kubeconfig::read_from(CLUSTER.kubeconfig()).unwrap()).await
+}
+
+/// Runs commands as a person would, with `kubectl` as the administrator; what they say on standard error if one fails.
+pub async fn bash(commands: &str) -> Result<(), String> {
+    let commands = format!("set -euo pipefail\n{commands}");
+    let output = blocking(move || {
+        let kubectl = CLUSTER.kubectl();
+        let directory = Path::new(kubectl.get_program()).parent().unwrap();
+        let path = std::env::join_paths(
+            [directory.to_owned()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &commands]).envs(kubectl.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        bash.env("PATH", path.unwrap()).env("KUBECONFIG", CLUSTER.kubeconfig()).output().unwrap()
+    })
+    .await;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
 }
 
 /// A client of the administrator, or of the identity that the administrator takes on.

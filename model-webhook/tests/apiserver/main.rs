@@ -18,4 +18,5 @@ mod rotation;
 mod samples;
 mod storage;
 mod unwritable;
+mod versions;
 mod webhook;
