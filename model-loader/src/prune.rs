@@ -92,8 +92,15 @@ fn put_one_back(dir: &Path, name: &str) -> Result<(), Error> {
 }
 
 fn delete_one(dir: &Path, name: &str) -> Result<(), Error> {
-    let (aside, partial) = (dir.join(hidden_name(name, "trash")), dir.join(hidden_name(name, "partial")));
-    remove_tree(&aside)?;
+    let [aside, going, partial] = ["trash", "going", "partial"].map(|kind| dir.join(hidden_name(name, kind)));
+    // From here on nobody can put it back: half of a model is worse than none.
+    remove_tree(&going)?;
+    match fs::rename(&aside, &going) {
+        Ok(()) => sync(dir)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("delete", &aside, error)),
+    }
+    remove_tree(&going)?;
     if partial.is_dir() {
         let lock = open_lock(&partial.join("lock"));
         // A loader at work keeps its files.
@@ -159,6 +166,23 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(dir.join("a/inner/file")).unwrap(), "a");
         assert_eq!(fs::metadata(dir.join("a")).unwrap().permissions().mode() & 0o777, 0o555);
+    }
+
+    #[test]
+    fn what_was_deleted_in_part_is_not_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        published(dir, "a", "a");
+        set_aside(dir, &["a"]);
+        // As a run leaves it that is killed while it deletes.
+        fs::rename(dir.join(".a.trash"), dir.join(".a.going")).unwrap();
+        finish(dir, &["a"], &[]);
+        assert_eq!(names(dir), [".a.going"]);
+        // The same content was downloaded and set aside again meanwhile.
+        published(dir, "a", "again");
+        set_aside(dir, &["a"]);
+        finish(dir, &[], &["a"]);
+        assert_eq!(names(dir), Vec::<String>::new());
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Place {
         let published = |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok().filter(|name| name.len() <= LONGEST_OTHER)?;
             let is_other = entry.path() != self.dir && Manifest::path(&entry.path()).exists();
-            let bare = name.strip_prefix('.').and_then(|name| name.strip_suffix(".trash")).unwrap_or(&name);
+            let hidden = name.strip_prefix('.');
+            let aside = hidden.and_then(|name| name.strip_suffix(".trash").or_else(|| name.strip_suffix(".going")));
+            let bare = aside.unwrap_or(&name);
             is_other.then(|| bare.to_owned())
         };
         let mut names: Vec<_> = beside.into_iter().flatten().flatten().filter_map(published).collect();
