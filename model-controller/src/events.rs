@@ -4,7 +4,8 @@ use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use model_core::api::{Model, ModelStatus};
 use model_core::decide::Decision;
-use model_core::status::DOWNLOADED;
+use model_core::reason::Reason;
+use model_core::status::{DOWNLOADED, PRUNE_FAILED};
 
 use crate::context::Context;
 
@@ -13,15 +14,22 @@ const MAX_NOTE: usize = 1000;
 
 /// Publishes what changed. An Event that cannot be published is logged, never a reason to repeat the pass.
 pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStatus, decision: &Decision) {
-    if !is_news(model.status.as_ref(), status) {
-        return;
+    let action = decision.phase.as_str();
+    if is_news(model.status.as_ref(), status) {
+        send(context, model, decision.reason, status.message.as_deref(), action).await;
     }
-    let trouble = decision.reason.is_trouble();
+    let failed = |status: &ModelStatus| status.conditions.iter().find(|known| known.type_ == PRUNE_FAILED).cloned();
+    if let (None, Some(failure)) = (model.status.as_ref().and_then(failed), failed(status)) {
+        send(context, model, Reason::PruneFailed, Some(&failure.message), action).await;
+    }
+}
+
+async fn send(context: &Context, model: &Model, reason: Reason, note: Option<&str>, action: &str) {
     let event = Event {
-        type_: if trouble { EventType::Warning } else { EventType::Normal },
-        reason: decision.reason.as_str().to_owned(),
-        note: status.message.as_deref().map(bounded),
-        action: decision.phase.as_str().to_owned(),
+        type_: if reason.is_trouble() { EventType::Warning } else { EventType::Normal },
+        reason: reason.as_str().to_owned(),
+        note: note.map(bounded),
+        action: action.to_owned(),
         secondary: None,
     };
     if let Err(error) = context.recorder.publish(&event, &model.object_ref(&())).await {

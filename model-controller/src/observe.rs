@@ -37,8 +37,8 @@ pub(crate) struct Children {
     pub placement: Option<Placement>,
     /// Whether the claim's storage class lets it grow. `None` where nobody looked.
     pub expandable: Option<bool>,
-    // Boxed: it would make the future of every pass larger.
-    pub prune: Option<Box<Job>>,
+    /// The prune Job, and its pod. Boxed: it would make the future of every pass larger.
+    pub prune: Option<Box<(Job, Option<Pod>)>>,
     /// Which contents pods name. `None` where nobody looked.
     pub users: Option<Users>,
     /// The newest warning on an unbound claim. `None` where there is none or nobody looked.
@@ -62,7 +62,7 @@ impl Children {
         let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
         let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
         let prune = ObjectRef::new(&prune_job_name(model.name)).within(model.namespace);
-        let prune = context.jobs.get(&prune).map(|job| Box::new((*job).clone()));
+        let prune = context.jobs.get(&prune).map(|job| Box::new(((*job).clone(), pod_of(&job))));
         let plan = ObjectRef::new(&plan_job_name(model.name)).within(model.namespace);
         let plan = is_planned(model, claim.as_ref()).then(|| context.jobs.get(&plan)).flatten();
         Self {
@@ -88,12 +88,14 @@ impl Children {
         let (claim_name, job_name) = (model.claim_name(), job_name(model.name));
         let job = jobs.get_opt(&job_name).await.map_err(|error| Error::api("read the Job", error))?;
         let prune = jobs.get_opt(&prune_job_name(model.name)).await;
-        let prune = prune.map_err(|error| Error::api("read the prune Job", error))?.map(Box::new);
+        let prune = prune.map_err(|error| Error::api("read the prune Job", error))?;
         let claim = claims.get_opt(&claim_name).await.map_err(|error| Error::api("read the claim", error))?;
-        let pod = match &job {
-            Some(job) => live_pod(client, model, job).await?,
-            None => None,
-        };
+        let pods = if job.is_some() || prune.is_some() { live_pods(client, model).await? } else { Vec::new() };
+        let pod = job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
+        let prune = prune.map(|job| {
+            let pod = newest_pod(&job, &pods).cloned();
+            Box::new((job, pod))
+        });
         let plan = if is_planned(model, claim.as_ref()) { live_plan(client, model).await? } else { None };
         let class_exists = match &claim {
             Some(claim) => class_exists(client, claim).await?,
@@ -125,11 +127,10 @@ impl Children {
             refusal,
         };
         // The list is long in a busy namespace, so it is read only where a Job may be made.
-        let placement = match &found.claim {
-            Some(claim) if found.job.is_none() || found.is_stuck() => Some(live_placement(client, model, claim).await?),
-            Some(_) | None => None,
-        };
-        Ok(Self { placement, ..found })
+        if found.claim.is_some() && (found.job.is_none() || found.is_stuck()) {
+            return found.with_users(client, model).await;
+        }
+        Ok(found)
     }
 
     /// Whether the Job is bound to nodes and its pod fits on none of them. Then the claim may have moved.
@@ -156,14 +157,15 @@ impl Children {
         Ok(())
     }
 
-    /// Looks which contents the pods of the namespace name now. No selector finds the pods of a claim, so this lists them
-    /// all; it is done only when there is something to prune.
-    pub(crate) async fn look_at_users(&mut self, client: &Client, model: &Persisted<'_>) -> Result<(), Error> {
+    /// Looks where the claim's pods are, and which contents they name. No selector finds the pods of a claim, so this lists all
+    /// of the namespace, once a pass.
+    pub(crate) async fn with_users(mut self, client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
         let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
-        let pods = pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the pods", error))?;
+        let pods =
+            pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the claim's pods", error))?;
         self.users = Some(Users::of_claim(&model.claim_name(), &pods.items));
         self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods.items));
-        Ok(())
+        Ok(self)
     }
 
     /// Reduces the objects to what can change the outcome, as if there were no line for downloads.
@@ -187,7 +189,8 @@ impl Children {
         };
         let writer = context.writers.of(model.namespace, model.name);
         let wanted_path = model.content_path(&context.settings.downloader);
-        let prune = prune_job(model, &claim, self.prune.as_deref());
+        let (prune, its_pod) = self.prune.as_deref().map_or((None, None), |(job, pod)| (Some(job), pod.as_ref()));
+        let prune = prune_job(model, &claim, prune, its_pod, self.placement.as_ref());
         let of_ours = self.claim.as_ref().filter(|_| claim.uid().is_some() && !model.shares_claim());
         let claim_details = of_ours.map(|object| claim_details(model, object, self.expandable));
         Observed {
@@ -215,7 +218,8 @@ async fn live_plan(client: &Client, model: &Persisted<'_>) -> Result<Option<Box<
     let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
     let job = jobs.get_opt(&plan_job_name(model.name)).await;
     let Some(job) = job.map_err(|error| Error::api("read the plan Job", error))? else { return Ok(None) };
-    let pod = live_pod(client, model, &job).await?;
+    let pods = live_pods(client, model).await?;
+    let pod = newest_pod(&job, &pods).cloned();
     Ok(Some(Box::new((job, pod))))
 }
 
@@ -230,22 +234,12 @@ pub(crate) async fn live_model(client: &Client, model: &Persisted<'_>) -> Result
     models.get_opt(model.name).await.map_err(|error| Error::api("read the Model", error))
 }
 
-async fn live_pod(client: &Client, model: &Persisted<'_>, job: &Job) -> Result<Option<Pod>, Error> {
+/// The pods of the Model's Jobs.
+async fn live_pods(client: &Client, model: &Persisted<'_>) -> Result<Vec<Pod>, Error> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
     let of_model = ListParams::default().labels(&format!("{}={}", labels::MODEL, model.name));
     let pods = pods.list(&of_model).await.map_err(|error| Error::api("list the download pods", error))?;
-    Ok(newest_pod(job, &pods.items).cloned())
-}
-
-/// Where a new Job can mount the claim, beside the pods that the API server holds now.
-async fn live_placement(
-    client: &Client,
-    model: &Persisted<'_>,
-    claim: &PersistentVolumeClaim,
-) -> Result<Placement, Error> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
-    let pods = pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the claim's pods", error))?;
-    Ok(placement(claim, &pods.items))
+    Ok(pods.items)
 }
 
 /// Whether the storage class of an unbound claim exists. A bound claim has no need of it.

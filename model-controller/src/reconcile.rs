@@ -79,7 +79,7 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     while let Some(look) = next.decision.wants.first() {
         match look {
             Look::Class => children.look_at_class(&context.client).await?,
-            Look::Users => children.look_at_users(&context.client, &persisted).await?,
+            Look::Users => children = Box::pin(children.with_users(&context.client, &persisted)).await?,
         }
         next = Next::of(context, &model, &persisted, &children, now);
     }

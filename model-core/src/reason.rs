@@ -157,6 +157,8 @@ reasons! {
     WrongUse => "operator and loader image are of different versions: use the same for both",
     /// The download failed and said nothing more precise.
     DownloadFailed => "look at the Job's log: kubectl logs job/model-download-NAME",
+    /// Earlier content could not be removed from the claim. What is offered is not touched by it.
+    PruneFailed => "kubectl describe job/model-prune-NAME and its log say why; it is tried again after an hour, or once that Job is deleted",
     /// The Model cannot be acted on as it is.
     InvalidModel => "correct the spec: kubectl describe model shows what is wrong",
 }

@@ -30,6 +30,11 @@ pub const UP_TO_DATE: &str = "UpToDate";
 /// by it, because the pod's author asked for that mount.
 pub const CONTENT_WRITABLE: &str = "ContentWritable";
 
+/// Condition: what lies beside the published content could not be removed, and takes room on the claim.
+///
+/// True or absent, as [`CONTENT_WRITABLE`] is.
+pub const PRUNE_FAILED: &str = "PruneFailed";
+
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 
@@ -64,6 +69,10 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         let message = format!("pod {pod} may change the content; {}", reason.advice());
         condition(CONTENT_WRITABLE, TRUE, (reason, &message))
     });
+    let unpruned = decision.prune_failure.as_ref().map(|why| {
+        let reason = Reason::PruneFailed;
+        condition(PRUNE_FAILED, TRUE, (reason, &with_advice(reason, why, seen.model.name)))
+    });
     ModelStatus {
         phase: Some(decision.phase),
         pvc_name: Some(seen.model.claim_name()),
@@ -77,6 +86,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         ]
         .into_iter()
         .chain(writable)
+        .chain(unpruned)
         .collect(),
         observed_generation: Some(seen.model.generation),
         content: decision.content.clone(),

@@ -10,7 +10,7 @@ use model_core::observed::{ClaimState, JobState, Refusal, claim_state, job_state
 use model_core::persisted::Persisted;
 use model_core::reason::Reason;
 use model_core::report::Failure;
-use model_core::status::{CONTENT_WRITABLE, DOWNLOADED};
+use model_core::status::{CONTENT_WRITABLE, DOWNLOADED, PRUNE_FAILED};
 
 use super::parts::{is_download, parts};
 use super::{Context, Finding, ModelView, Report, events};
@@ -73,6 +73,7 @@ fn findings(context: &Context) -> Vec<Finding> {
         found = found.into_iter().map(Finding::harmless).collect();
     }
     found.extend(writable(context));
+    found.extend(unpruned(context));
     found.sort_by_key(|finding| !finding.blocks);
     found
 }
@@ -265,6 +266,13 @@ fn writable(context: &Context) -> Option<Finding> {
     let condition = status.conditions.iter().find(|condition| condition.type_ == CONTENT_WRITABLE)?;
     let why = condition.message.split("; ").next().unwrap_or_default();
     Some(context.finding(Reason::WritableMount, "the files may no longer be what was verified", why).harmless())
+}
+
+fn unpruned(context: &Context) -> Option<Finding> {
+    let status = context.view.model.status.as_ref()?;
+    let condition = status.conditions.iter().find(|condition| condition.type_ == PRUNE_FAILED)?;
+    let why = condition.message.split("; ").next().unwrap_or_default();
+    Some(context.finding(Reason::PruneFailed, "earlier content takes room on the claim", why).harmless())
 }
 
 /// Whether a pod belongs to the view of a Model: a pod of its Job, or one that mounts its claim.

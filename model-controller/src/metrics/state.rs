@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::reflector::Store;
 use model_core::api::{Model, ModelStatus, Phase};
 use model_core::reason::Reason;
-use model_core::status::READY;
+use model_core::status::{PRUNE_FAILED, READY};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
@@ -46,6 +46,7 @@ struct Sums {
     /// Why Models are not ready.
     reasons: BTreeMap<&'static str, i64>,
     queued: i64,
+    unpruned: i64,
     bytes_per_second: i64,
     bytes_missing: i64,
 }
@@ -70,6 +71,7 @@ impl Sums {
             *self.reasons.entry(reason(status).as_str()).or_default() += 1;
         }
         self.queued += i64::from(is_queued(status));
+        self.unpruned += i64::from(status.conditions.iter().any(|condition| condition.type_ == PRUNE_FAILED));
         // Absent while nothing runs.
         if let Some((download, speed)) =
             status.download.as_ref().and_then(|download| Some((download, download.bytes_per_second?)))
@@ -104,6 +106,7 @@ impl Collector for State {
             ("models_unready", "Models without content to mount, by the reason in status", by("reason", &sums.reasons)),
             ("downloads_running", "Download Jobs that have not ended", one(i64::try_from(running).unwrap_or(i64::MAX))),
             ("downloads_queued", "Models that wait for a free download", one(sums.queued)),
+            ("models_unpruned", "Models whose earlier content could not be removed", one(sums.unpruned)),
             ("download_speed_bytes_per_second", "Speed of all downloads together", one(sums.bytes_per_second)),
             ("download_missing_bytes", "What running downloads still have to fetch", one(sums.bytes_missing)),
         ] {
@@ -152,6 +155,8 @@ mod tests {
         let mut refresh = json!({ "phase": "Ready" });
         refresh["conditions"] = not_ready("", "Queued")["conditions"].clone();
         refresh["conditions"][0]["type"] = json!("Downloaded");
+        let mut unpruned = not_ready("Ready", "PruneFailed");
+        unpruned["conditions"][0]["type"] = json!("PruneFailed");
         let models = [
             refresh,
             json!(null),
@@ -159,7 +164,7 @@ mod tests {
             running,
             ended,
             not_ready("Failed", "a name that somebody made up"),
-            json!({ "phase": "Ready" }),
+            unpruned,
         ]
         .map(|status| model(&status));
         let sums = Sums::of(models.iter().map(Some).chain([None]));
@@ -168,6 +173,7 @@ mod tests {
             [("DiskFull", 1), ("DownloadFailed", 1), ("Downloading", 2), ("InvalidModel", 1), ("Starting", 1)];
         assert_eq!(sums.reasons, BTreeMap::from(reasons));
         assert_eq!((sums.bytes_per_second, sums.bytes_missing), (14, 140));
+        assert_eq!(sums.unpruned, 1);
         assert_eq!(sums.queued, 1, "one that has content of before waits as well");
         // A phase without Models is a zero, not a gap in the graph.
         assert_eq!(Sums::of([]).phases.len(), PHASES.len());

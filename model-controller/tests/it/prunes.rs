@@ -8,9 +8,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use model_core::api::{Content, Phase};
+use model_core::api::{Content, ModelStatus, Phase};
 use model_core::labels::{MODEL, PRUNE};
-use model_core::observed::PruneStep;
+use model_core::observed::{PruneStep, Users};
+use model_core::status::PRUNE_FAILED;
 use serde_json::json;
 
 use crate::plane::{Scene, until};
@@ -68,11 +69,7 @@ async fn prune_job(scene: &Scene, not: Option<&str>) -> Job {
 
 #[tokio::test]
 async fn earlier_content_goes_in_two_jobs_and_a_pod_in_between_keeps_its_own() {
-    let scene = Scene::new("prune").await;
-    // The namespace's service account is made by a controller that does not run here.
-    let account = serde_json::from_value(json!({ "metadata": { "name": "default" } })).unwrap();
-    let accounts: Api<ServiceAccount> = Api::namespaced(scene.client.clone(), &scene.namespace);
-    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let scene = scene("prune").await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let (first, second) =
         (publish(&scene, "https://example.com/a").await, publish(&scene, "https://example.com/b").await);
@@ -86,6 +83,8 @@ async fn earlier_content_goes_in_two_jobs_and_a_pod_in_between_keeps_its_own() {
     eleven_minutes_pass(&scene).await;
     let aside = prune_job(&scene, None).await;
     assert_eq!(step(&aside), PruneStep::SetAside(vec![second.id.clone()]));
+    let begun = |status: &ModelStatus| status.earlier.iter().any(|known| known.setting_aside && known.id == second.id);
+    assert!(begun(&scene.status().await), "it is known before the Job is made");
     assert_eq!(aside.labels()[MODEL], "llama");
     // A copy of a pod of long ago comes while the Job renames. It gets its content back.
     pods.create(&PostParams::default(), &pod("second", &second)).await.unwrap();
@@ -124,6 +123,98 @@ async fn earlier_content_goes_in_two_jobs_and_a_pod_in_between_keeps_its_own() {
     assert_eq!(deleted, BTreeSet::from([first.id, second.id]));
     let status = scene.status_with("nothing is left", |status| status.earlier.is_empty()).await;
     assert_eq!(status.phase, Some(Phase::Ready));
+}
+
+/// A namespace with its service account, which is made by a controller that does not run here.
+async fn scene(name: &str) -> Scene {
+    let scene = Scene::new(name).await;
+    let account = serde_json::from_value(json!({ "metadata": { "name": "default" } })).unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    scene
+}
+
+#[tokio::test]
+async fn content_is_put_back_whatever_becomes_of_the_job_that_set_it_aside() {
+    let scene = scene("prune-killed").await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let first = publish(&scene, "https://example.com/a").await;
+    publish(&scene, "https://example.com/b").await;
+    eleven_minutes_pass(&scene).await;
+    let aside = prune_job(&scene, None).await;
+    assert_eq!(step(&aside), PruneStep::SetAside(vec![first.id.clone()]));
+
+    // It renames, and gives up before it ends. That is said, and the Job stays.
+    scene.ends(PRUNE_JOB, "Failed").await;
+    let failed = |status: &ModelStatus| status.conditions.iter().find(|known| known.type_ == PRUNE_FAILED).cloned();
+    let status = scene.status_with("the failure is shown", |status| failed(status).is_some()).await;
+    let shown = failed(&status).unwrap();
+    assert_eq!((shown.status.as_str(), shown.reason.as_str()), ("True", "PruneFailed"));
+    assert!(shown.message.contains("played by the test; kubectl describe job/model-prune-llama"), "{}", shown.message);
+    assert_eq!(status.phase, Some(Phase::Ready));
+    until("an Event", async || scene.events().await.contains(&"PruneFailed".to_owned()).then_some(())).await;
+
+    // A download wants to start: first all is put back.
+    scene.apply("https://example.com/c").await;
+    its_pods_are_gone(&scene).await;
+    let back = prune_job(&scene, aside.uid().as_deref()).await;
+    assert_eq!(step(&back), PruneStep::Finish { put_back: vec![first.id.clone()], delete: vec![] });
+    let status = scene.status_with("the download waits", |status| {
+        failed(status).is_none()
+            && status.message.as_deref().is_some_and(|message| message.contains("is put back first"))
+    });
+    assert_eq!(status.await.phase, Some(Phase::Ready));
+    let download = scene.jobs.get_opt("model-download-llama").await.unwrap();
+    assert!(download.is_none_or(|job| job.metadata.deletion_timestamp.is_some()));
+    scene.ends(PRUNE_JOB, "Complete").await;
+    publish_started(&scene).await;
+
+    // Somebody deletes the Job that sets aside, and a pod comes that names what it took.
+    eleven_minutes_pass(&scene).await;
+    let again = prune_job(&scene, back.uid().as_deref()).await;
+    assert!(matches!(step(&again), PruneStep::SetAside(_)));
+    pods.create(&PostParams::default(), &pod("late", &first)).await.unwrap();
+    scene.jobs.delete(PRUNE_JOB, &DeleteParams::background()).await.unwrap();
+    let back = prune_job(&scene, again.uid().as_deref()).await;
+    assert_eq!(step(&back), PruneStep::Finish { put_back: vec![first.id], delete: vec![] });
+}
+
+/// What the garbage collector does once no pod of a Job is left that is deleted in the foreground.
+async fn its_pods_are_gone(scene: &Scene) {
+    let is_deleted = async || scene.jobs.get(PRUNE_JOB).await.unwrap().metadata.deletion_timestamp;
+    until("the prune Job is deleted", is_deleted).await;
+    let free = json!({ "metadata": { "finalizers": null } });
+    scene.jobs.patch(PRUNE_JOB, &PatchParams::default(), &Patch::Merge(&free)).await.unwrap();
+}
+
+/// The download that has started ends.
+async fn publish_started(scene: &Scene) {
+    scene.job(None).await;
+    scene.job_ends("Complete").await;
+    let up_to_date = |status: &ModelStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.type_ == "Downloaded" && condition.status == "True")
+    };
+    scene.status_with("the content is offered", up_to_date).await;
+}
+
+#[tokio::test]
+async fn who_debugs_a_pod_can_have_the_claim_only_as_a_whole() {
+    let scene = scene("ephemeral").await;
+    let content = publish(&scene, "https://example.com/a").await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    pods.create(&PostParams::default(), &pod("app", &content)).await.unwrap();
+    let with = |mount: serde_json::Value| {
+        let debugger = json!([{ "name": "debugger", "image": "sh", "volumeMounts": [mount] }]);
+        Patch::Strategic(json!({ "spec": { "ephemeralContainers": debugger } }))
+    };
+    let params = PatchParams::default();
+    let part = json!({ "name": "model", "mountPath": "/m", "subPath": content.path });
+    let refused = pods.patch_ephemeral_containers("app", &params, &with(part)).await.unwrap_err().to_string();
+    assert!(refused.contains("subPath: Forbidden"), "{refused}");
+    let whole = json!({ "name": "model", "mountPath": "/m" });
+    let app = pods.patch_ephemeral_containers("app", &params, &with(whole)).await.unwrap();
+    assert!(Users::of_claim("model-llama", [&app]).name("anything"), "{app:#?}");
 }
 
 #[tokio::test]

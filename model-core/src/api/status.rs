@@ -53,7 +53,7 @@ pub struct ModelStatus {
     #[schemars(range(min = 0, max = 100))]
     pub progress: Option<i32>,
     /// `Ready`, `StorageBound`, `SourceReachable`, `Downloaded` and `UpToDate`, each with a reason; `ContentWritable` only while a pod may
-    /// change the content.
+    /// change the content, `PruneFailed` only while earlier content could not be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -114,6 +114,10 @@ pub struct EarlierContent {
     /// Whether it is what is left of a download that was given up. It was never offered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// Whether a Job that sets it aside may have begun, so that nobody knows whether a pod can mount it. Recorded before that
+    /// Job is made, so that it is known of whatever happens to the Job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub setting_aside: bool,
     /// Whether it was set aside: no pod can mount it, and it is deleted next unless a pod names it all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub set_aside: bool,

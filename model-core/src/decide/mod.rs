@@ -11,6 +11,7 @@
 
 mod claim;
 mod download;
+mod earlier;
 mod plan;
 mod prune;
 mod retry;
@@ -50,6 +51,8 @@ pub struct Decision {
     pub failed: bool,
     /// What lies on the claim beside the published content, to record.
     pub earlier: Vec<EarlierContent>,
+    /// Why what lies beside the published content could not be removed. `None`: nothing failed that is not tried again yet.
+    pub prune_failure: Option<String>,
     /// What becomes of the claim if the Model is deleted, once the writes are made. `None`: there is no claim.
     pub deletion_policy: Option<DeletionPolicy>,
     /// What is to be said of a claim that has a volume. `None`: nothing.
@@ -300,6 +303,7 @@ impl Step {
             up_to_date,
             failed: self.phase == Phase::Failed,
             earlier: Vec::new(),
+            prune_failure: None,
             deletion_policy: None,
             storage: None,
             wants: Vec::new(),

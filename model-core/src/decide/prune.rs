@@ -1,68 +1,126 @@
 //! Taking earlier content off the claim, once nobody can be using it.
 //!
-//! Content is earlier from the moment at which other content is offered in its place. It goes in three steps, each of
+//! Content is earlier from the moment at which other content is offered in its place. It goes in four steps, each of
 //! which can be repeated, and a crash between any two only repeats one:
 //!
-//! 1. Ten minutes later no webhook that lags behind offers it any more. If no pod names it then, in whatever phase, a
-//!    Job **sets it aside**: one rename, after which no pod can mount it.
-//! 2. The pods are listed **again**. Content that a pod names after all, because it came in between, is put back.
-//! 3. What nobody names is deleted.
+//! 1. Ten minutes later no webhook that lags behind offers it any more. If no pod names it then, in whatever phase, it is
+//!    **recorded** that it is about to be set aside.
+//! 2. A Job **sets it aside**: one rename, after which no pod can mount it.
+//! 3. The pods are listed **again**. Content that a pod names after all, because it came in between, is put back.
+//! 4. What nobody names is deleted.
 //!
-//! A download goes first, and never runs beside a prune Job.
-
-use std::cmp::Reverse;
+//! From the first step on content counts as being out of its place, whatever becomes of the Job: it may fail, be killed or
+//! be deleted when it has done half its work, and its end may be seen by nobody.
+//!
+//! A download goes first and never runs beside a prune Job. It may take hours, so all that may be out of its place is put
+//! back before it starts.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Decision, Look, Step, Write};
-use crate::api::{Content, EarlierContent};
-use crate::content::is_content_id;
-use crate::names::revision_path;
-use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep};
+use super::{Decision, Look, Step, Write, earlier};
+use crate::api::EarlierContent;
+use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep, Users};
 use crate::reason::Reason;
 
 /// How long content stays mountable after it was last offered. Far more than any webhook's cache lags behind.
 pub const OFFERED_UNTIL: SignedDuration = SignedDuration::from_mins(10);
 /// How often it is looked whether the pods that name earlier content are gone.
 const USERS_RECHECK: SignedDuration = SignedDuration::from_mins(10);
+/// How long a prune Job may run before somebody looks where it is and whom it keeps waiting.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 /// Contents that one Job takes: their names are its arguments.
 const MOST_AT_ONCE: usize = 50;
-/// Contents that are remembered, the newest of them.
-const MOST_REMEMBERED: usize = 100;
 
-/// What a download waits for: a prune Job in its way is removed, pods included.
+/// What a download waits for: no prune Job is in its way, and all content is in its place.
 pub(super) fn in_the_way(seen: &Observed) -> Option<Step> {
-    let message = || "waiting until the removal of earlier content has stopped".to_owned();
+    let stopping = || {
+        let message = "waiting until the removal of earlier content has stopped".to_owned();
+        Step::pending(Reason::JobTerminating, message)
+    };
+    let restoring = || {
+        let message = "earlier content whose removal was interrupted is put back first".to_owned();
+        Step::pending(Reason::Starting, message)
+    };
+    let delete = |uid: &String| vec![Write::DeletePruneJob { uid: uid.clone(), and_wait: true }];
+    let away = out_of_place(seen);
     match &seen.prune {
-        PruneJob::Running { uid } | PruneJob::Stale { uid } => {
-            let delete = Write::DeletePruneJob { uid: uid.clone(), and_wait: true };
-            Some(Step::pending(Reason::JobTerminating, message()).writing(vec![delete]))
+        PruneJob::Running { step, .. } if step.only_restores() => Some(restoring()),
+        PruneJob::Running { uid, .. } | PruneJob::Stale { uid } => Some(stopping().writing(delete(uid))),
+        PruneJob::Terminating => Some(stopping()),
+        // Tried in vain: the download waits no longer.
+        PruneJob::Failed { step, .. } if step.only_restores() => None,
+        PruneJob::Absent | PruneJob::Done { .. } | PruneJob::Failed { .. } | PruneJob::Foreign if away.is_empty() => {
+            None
         }
-        PruneJob::Terminating => Some(Step::pending(Reason::JobTerminating, message())),
-        PruneJob::Absent | PruneJob::Done { .. } | PruneJob::Failed | PruneJob::Foreign => None,
+        PruneJob::Absent => {
+            let step = PruneStep::Finish { put_back: away, delete: Vec::new() };
+            Some(restoring().writing(vec![Write::CreatePruneJob(step)]))
+        }
+        PruneJob::Failed { uid, .. } => Some(restoring().writing(delete(uid))),
+        // What it did is recorded, and it is removed: see below.
+        PruneJob::Done { .. } => Some(restoring()),
+        PruneJob::Foreign => None,
     }
+}
+
+/// Contents that may not be where pods look for them. Of content that is offered only an older copy can be.
+fn out_of_place(seen: &Observed) -> Vec<String> {
+    let Some(status) = seen.model.status.filter(|_| can_prune(seen)) else { return Vec::new() };
+    let offered = status.content.as_ref().map(|content| content.id.as_str());
+    let away = status.earlier.iter().filter(|known| known.is_begun() && Some(known.id.as_str()) != offered);
+    ids(away)
+}
+
+fn ids<'a>(contents: impl IntoIterator<Item = &'a EarlierContent>) -> Vec<String> {
+    contents.into_iter().take(MOST_AT_ONCE).map(|known| known.id.clone()).collect()
 }
 
 /// Adds to a decision what is to be done about earlier content.
 pub(super) fn prune(mut decision: Decision, seen: &Observed, now: Timestamp) -> Decision {
-    decision.earlier = remember(&decision, seen, now);
-    let is_ours = matches!(seen.claim, ClaimState::Ours { .. }) && seen.wanted_path.ends_with(&seen.model.content_id);
-    if is_downloading(&decision, seen) || !is_ours {
+    decision.earlier = earlier::remember(&decision, seen, now);
+    let is_downloading = is_downloading(&decision, seen);
+    match &seen.prune {
+        // Also beside a download: what it did must not be forgotten.
+        PruneJob::Done { uid, step } => {
+            earlier::record(&mut decision.earlier, step, now);
+            decision.writes.push(Write::DeletePruneJob { uid: uid.clone(), and_wait: false });
+            return decision;
+        }
+        PruneJob::Failed { why, .. } => {
+            decision.prune_failure = Some(format!("earlier content could not be removed: {why}"));
+        }
+        PruneJob::Absent
+        | PruneJob::Terminating
+        | PruneJob::Running { .. }
+        | PruneJob::Stale { .. }
+        | PruneJob::Foreign => {}
+    }
+    if is_downloading || !can_prune(seen) {
         return decision;
     }
     match &seen.prune {
         PruneJob::Absent => start(&mut decision, seen, now),
-        PruneJob::Done { uid, step } => {
-            record(&mut decision.earlier, step, now);
-            decision.writes.push(Write::DeletePruneJob { uid: uid.clone(), and_wait: false });
+        PruneJob::Running { uid, step, since, misplaced } => {
+            let late = since.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
+            if now < late {
+                look_again(&mut decision, late);
+            } else {
+                replace(&mut decision, seen, uid, step, *misplaced, now);
+            }
         }
+        // It stays to be looked at, unless a pod waits for what it may have taken away.
+        PruneJob::Failed { uid, step, .. } => replace(&mut decision, seen, uid, step, false, now),
         PruneJob::Stale { uid } => {
             decision.writes.push(Write::DeletePruneJob { uid: uid.clone(), and_wait: true });
         }
-        PruneJob::Terminating | PruneJob::Running { .. } | PruneJob::Failed | PruneJob::Foreign => {}
+        PruneJob::Terminating | PruneJob::Done { .. } | PruneJob::Foreign => {}
     }
     decision
+}
+
+/// Whether the claim is ours, and content has a directory of its own there. Stock images write to its root.
+fn can_prune(seen: &Observed) -> bool {
+    matches!(seen.claim, ClaimState::Ours { .. }) && seen.wanted_path.ends_with(&seen.model.content_id)
 }
 
 fn is_downloading(decision: &Decision, seen: &Observed) -> bool {
@@ -73,108 +131,84 @@ fn is_downloading(decision: &Decision, seen: &Observed) -> bool {
         }
 }
 
-/// What lies on the claim beside the content that this decision offers, the newest first.
-fn remember(decision: &Decision, seen: &Observed, now: Timestamp) -> Vec<EarlierContent> {
-    if matches!(seen.claim, ClaimState::Absent | ClaimState::Missing | ClaimState::Lost | ClaimState::Foreign { .. }) {
-        return Vec::new();
-    }
-    let status = seen.model.status;
-    let mut earlier = status.map(|status| status.earlier.clone()).unwrap_or_default();
-    let mut add = |id: &str, partial: bool| {
-        if is_content_id(id) && !earlier.iter().any(|known| known.id == id) {
-            earlier.push(EarlierContent { id: id.to_owned(), since: Time(now), partial, set_aside: false });
-        }
-    };
-    let offered = decision.content.as_ref().map(|content| content.id.as_str());
-    if let Some(before) = status.and_then(|status| status.content.as_ref()).filter(|_| offered.is_some())
-        && is_revision(before)
-    {
-        add(&before.id, false);
-    }
-    if let Some(before) = status.and_then(|status| status.download.as_ref())
-        && decision.download.as_ref().is_some_and(|download| download.id != before.id)
-    {
-        add(&before.id, true);
-    }
-    // Only when it publishes: the Job stays for an hour, and what it found may have been pruned since.
-    let recorded = status.and_then(|status| status.content.as_ref()).map(|content| content.id.as_str());
-    if let JobState::Succeeded { published: Some(published) } = &seen.job
-        && recorded != offered
-        && decision.content.as_ref().is_some_and(is_revision)
-    {
-        published.others.iter().for_each(|id| add(id, false));
-    }
-    // What is offered again is earlier no more, except for what was set aside of it before.
-    earlier.retain(|known| known.set_aside || Some(known.id.as_str()) != offered);
-    earlier.sort_by_key(|known| Reverse(known.since.0));
-    earlier.truncate(MOST_REMEMBERED);
-    earlier
+fn look_again(decision: &mut Decision, at: Timestamp) {
+    decision.look_again = Some(decision.look_again.map_or(at, |sooner| sooner.min(at)));
 }
 
-/// Whether it has a directory of its own. Stock images overwrite one and the same.
-fn is_revision(content: &Content) -> bool {
-    content.path.ends_with(&revision_path(&content.id))
+/// The users of the claim's contents, if somebody has looked. If not, somebody has to.
+fn users<'a>(decision: &mut Decision, seen: &'a Observed) -> Option<&'a Users> {
+    if seen.users.is_none() {
+        decision.wants.push(Look::Users);
+    }
+    seen.users.as_ref()
 }
 
-/// Notes what a Job did.
-fn record(earlier: &mut Vec<EarlierContent>, step: &PruneStep, now: Timestamp) {
-    match step {
-        PruneStep::SetAside(ids) => {
-            earlier.iter_mut().filter(|known| ids.contains(&known.id)).for_each(|known| known.set_aside = true);
-        }
-        PruneStep::Finish { put_back, delete } => {
-            earlier.retain(|known| !delete.contains(&known.id));
-            for known in earlier.iter_mut().filter(|known| put_back.contains(&known.id)) {
-                known.set_aside = false;
-                known.since = Time(now);
-            }
-        }
+/// Removes a Job that can never run, and one in whose place another has to give a pod back what it names.
+fn replace(decision: &mut Decision, seen: &Observed, uid: &str, step: &PruneStep, misplaced: bool, now: Timestamp) {
+    let Some(users) = users(decision, seen) else { return };
+    let missed = !step.only_restores() && out_of_place(seen).iter().any(|id| users.name(id));
+    if misplaced || missed {
+        decision.writes.push(Write::DeletePruneJob { uid: uid.to_owned(), and_wait: true });
+    } else {
+        look_again(decision, now.checked_add(USERS_RECHECK).unwrap_or(Timestamp::MAX));
     }
 }
 
 fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
     let offered = decision.content.as_ref().map(|content| content.id.clone());
-    let protected = |id: &str| Some(id) == offered.as_deref() || id == seen.model.content_id;
+    let is_offered = |known: &EarlierContent| Some(&known.id) == offered.as_ref();
+    let is_wanted = |known: &EarlierContent| known.id == seen.model.content_id && !decision.up_to_date;
     let kept = usize::try_from(seen.model.spec.keep_revisions).unwrap_or(1).saturating_sub(1);
-    let whole = decision.earlier.iter().filter(|known| !known.partial && !known.set_aside && !protected(&known.id));
-    let kept: Vec<_> = whole.take(kept).map(|known| known.id.clone()).collect();
-    // What was set aside of content that is wanted again is linked by its download.
-    let awaited = |known: &EarlierContent| known.id == seen.model.content_id && !decision.up_to_date;
-    let candidates = decision.earlier.iter().filter(|known| !kept.contains(&known.id) && !awaited(known));
-    let (aside, placed): (Vec<_>, Vec<_>) = candidates.partition(|known| known.set_aside);
+    let whole =
+        |known: &&EarlierContent| !known.partial && !known.is_begun() && !is_offered(known) && !is_wanted(known);
+    let kept: Vec<_> = decision.earlier.iter().filter(whole).take(kept).map(|known| known.id.clone()).collect();
+    let candidates = decision.earlier.iter().filter(|known| !kept.contains(&known.id));
+    let (begun, placed): (Vec<_>, Vec<_>) = candidates.partition(|known| known.is_begun());
     let due_at = |known: &EarlierContent| known.since.0.checked_add(OFFERED_UNTIL).unwrap_or(Timestamp::MAX);
     let (due, later): (Vec<_>, Vec<_>) =
-        placed.into_iter().filter(|known| !protected(&known.id)).partition(|known| due_at(known) <= now);
-    let mut look_again = later.into_iter().map(due_at).min();
+        placed.into_iter().filter(|known| !is_wanted(known)).partition(|known| due_at(known) <= now);
+    let mut next_look = later.into_iter().map(due_at).min();
 
-    if !due.is_empty() || !aside.is_empty() {
+    if !due.is_empty() || !begun.is_empty() {
         let Some(users) = &seen.users else {
             decision.wants.push(Look::Users);
             return;
         };
-        let ids = |contents: Vec<&EarlierContent>| -> Vec<String> {
-            contents.into_iter().take(MOST_AT_ONCE).map(|known| known.id.clone()).collect()
-        };
-        let (named, free): (Vec<_>, Vec<_>) = aside.into_iter().partition(|known| users.name(&known.id));
-        // Under a name that is offered lies the new copy; pods that hold the old one keep it.
-        let named: Vec<_> = named.into_iter().filter(|known| Some(&known.id) != offered.as_ref()).collect();
-        let free_due: Vec<_> = due.into_iter().filter(|known| !users.name(&known.id)).collect();
         let recheck = now.checked_add(USERS_RECHECK).unwrap_or(Timestamp::MAX);
         if let Placement::InUse { .. } = seen.placement {
             // No Job could mount the claim.
-            decision.look_again = [decision.look_again, Some(recheck)].into_iter().flatten().min();
+            look_again(decision, recheck);
             return;
         }
-        if !named.is_empty() || !free.is_empty() {
-            let step = PruneStep::Finish { put_back: ids(named), delete: ids(free) };
+        let is_named = |known: &&EarlierContent| users.name(&known.id);
+        let (named, free): (Vec<_>, Vec<_>) = begun.into_iter().partition(is_named);
+        // Under a name that is offered lies the new copy; pods that hold the old one keep it.
+        let put_back = ids(named.into_iter().filter(|known| !is_offered(known)));
+        // What is wanted again is linked by its download.
+        let free = free.into_iter().filter(|known| !is_wanted(known));
+        let (aside, half): (Vec<_>, Vec<_>) = free.partition(|known| known.set_aside || is_offered(known));
+        let free_due = ids(due.into_iter().filter(|known| !is_named(known)));
+        let step = if !put_back.is_empty() {
+            Some(PruneStep::Finish { put_back, delete: Vec::new() })
+        } else if !aside.is_empty() {
+            Some(PruneStep::Finish { put_back, delete: ids(aside) })
+        } else if !half.is_empty() {
+            Some(PruneStep::SetAside(ids(half)))
+        } else {
+            None
+        };
+        if let Some(step) = step {
             decision.writes.push(Write::CreatePruneJob(step));
             return;
         }
         if !free_due.is_empty() {
-            decision.writes.push(Write::CreatePruneJob(PruneStep::SetAside(ids(free_due))));
+            // The change of status brings on the next look.
+            earlier::begin(&mut decision.earlier, &free_due);
             return;
         }
-        look_again = Some(look_again.map_or(recheck, |at| at.min(recheck)));
+        next_look = Some(next_look.map_or(recheck, |at| at.min(recheck)));
     }
-    decision.look_again = [decision.look_again, look_again].into_iter().flatten().min();
+    if let Some(at) = next_look {
+        look_again(decision, at);
+    }
 }

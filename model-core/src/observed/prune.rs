@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Pod, VolumeMount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use super::job::condition;
+use super::job::{condition, failure};
+use super::placement::{Placement, is_misplaced};
 use super::{ClaimState, is_ours};
 use crate::labels::{CLAIM_UID, GROUP, MANAGED_BY, MANAGER, PRUNE};
 use crate::names::REVISIONS;
@@ -31,6 +33,14 @@ pub enum PruneStep {
     },
 }
 
+impl PruneStep {
+    /// Whether it only gives contents their names back.
+    #[must_use]
+    pub fn only_restores(&self) -> bool {
+        matches!(self, Self::Finish { delete, .. } if delete.is_empty())
+    }
+}
+
 /// The prune Job, reduced to what can change the outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PruneJob {
@@ -43,6 +53,12 @@ pub enum PruneJob {
     Running {
         /// Its UID.
         uid: String,
+        /// What it does.
+        step: PruneStep,
+        /// When it was made.
+        since: Timestamp,
+        /// Whether it is bound to nodes that the claim's volume has left. False where nobody looked.
+        misplaced: bool,
     },
     /// It did all of its step.
     Done {
@@ -52,7 +68,14 @@ pub enum PruneJob {
         step: PruneStep,
     },
     /// It gave up. It stays to be looked at until its TTL removes it, and then it is tried again.
-    Failed,
+    Failed {
+        /// Its UID.
+        uid: String,
+        /// What it may have done in part.
+        step: PruneStep,
+        /// What its pod said, else what the Job says.
+        why: String,
+    },
     /// It was made for another claim, or says nothing that we understand.
     Stale {
         /// Its UID.
@@ -62,9 +85,16 @@ pub enum PruneJob {
     Foreign,
 }
 
-/// Reduces the prune Job of our name.
+/// Reduces the prune Job of our name, with its newest pod. `placement` is where a new Job can mount the claim; `None` where
+/// nobody looked.
 #[must_use]
-pub fn prune_job(model: &Persisted, claim: &ClaimState, job: Option<&Job>) -> PruneJob {
+pub fn prune_job(
+    model: &Persisted,
+    claim: &ClaimState,
+    job: Option<&Job>,
+    pod: Option<&Pod>,
+    placement: Option<&Placement>,
+) -> PruneJob {
     let Some(job) = job else { return PruneJob::Absent };
     let meta = &job.metadata;
     if !is_ours(meta, model) {
@@ -81,8 +111,12 @@ pub fn prune_job(model: &Persisted, claim: &ClaimState, job: Option<&Job>) -> Pr
     };
     match (condition(job, "Complete"), condition(job, "Failed")) {
         (Some(_), _) => PruneJob::Done { uid, step },
-        (None, Some(_)) => PruneJob::Failed,
-        (None, None) => PruneJob::Running { uid },
+        (None, Some(failed)) => PruneJob::Failed { uid, step, why: failure(failed, pod).message },
+        (None, None) => {
+            let since = meta.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);
+            let misplaced = placement.is_some_and(|placement| is_misplaced(job, placement));
+            PruneJob::Running { uid, step, since, misplaced }
+        }
     }
 }
 
@@ -119,7 +153,10 @@ impl Users {
             });
         let volumes: BTreeSet<_> = of_claim.map(|volume| volume.name.as_str()).collect();
         let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-        let mounts = containers.flat_map(|container: &Container| container.volume_mounts.iter().flatten());
+        // The API server refuses a subPath there, so what they mount of the claim they mount as a whole.
+        let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| &container.volume_mounts);
+        let mounts = containers.map(|container| &container.volume_mounts).chain(ephemeral);
+        let mounts = mounts.flat_map(|mounts: &Option<Vec<VolumeMount>>| mounts.iter().flatten());
         for mount in mounts.filter(|mount| volumes.contains(mount.name.as_str())) {
             match mount.sub_path.as_deref().and_then(content_of) {
                 Some(id) if mount.sub_path_expr.is_none() => {
@@ -204,6 +241,12 @@ mod tests {
         let spec = init.spec.as_mut().unwrap();
         spec.init_containers = Some(pod("Running", &mount("model-llama", "revisions/a")).spec.unwrap().containers);
         assert!(Users::of_claim("model-llama", [&init]).name("a"));
+
+        // Whoever debugs a pod may have the claim, and then all of it.
+        let mut debugged = pod("Running", &of_a);
+        let container = json!([{ "name": "debugger", "volumeMounts": [whole] }]);
+        debugged.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(container).unwrap();
+        assert!(Users::of_claim("model-llama", [&debugged]).name("b"));
     }
 
     #[test]

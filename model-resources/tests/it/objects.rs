@@ -134,5 +134,9 @@ fn the_job_that_prunes() {
         let job = prune_job(&persisted(&model), &loader(), CLAIM_UID, &step);
         insta::assert_yaml_snapshot!(format!("job_prune_{name}"), job);
         assert_eq!(prune_job(&persisted(&model), &stock(), CLAIM_UID, &step), None);
+        // What the Model gives its download says nothing about this.
+        model.spec.job_template.get_or_insert_default().active_deadline_seconds = Some(1);
+        assert_eq!(prune_job(&persisted(&model), &loader(), CLAIM_UID, &step).unwrap().spec, job.unwrap().spec);
+        model.spec.job_template = None;
     }
 }

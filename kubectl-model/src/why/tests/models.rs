@@ -160,6 +160,7 @@ fn a_ready_model_is_not_blocked_by_what_its_refresh_meets() {
             condition("Ready", "True", "Downloaded", "earlier content is ready to mount"),
             condition("Downloaded", "False", "DiskFull", message),
             condition("ContentWritable", "True", "WritableMount", "pod trainer may change the content; remove the annotation"),
+            condition("PruneFailed", "True", "PruneFailed", "earlier content could not be removed: the volume is read-only; look at the Job"),
         ],
         "content": { "id": "old", "path": "revisions/old", "source": source, "bytes": 8_589_934_592_i64, "verified": true },
     });

@@ -3,11 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use super::prune::settle;
 use super::seen::alone;
 use super::world::{Happening, World, model};
 use crate::api::Phase;
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Podless, PruneStep, Refusal, Unmounted};
+use crate::observed::{ClaimState, JobState, Podless, Refusal, Unmounted};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -38,6 +39,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::PodGoes),
         2 => (1_usize..4, any::<bool>()).prop_map(|(contents, lives)| Happening::PruneWorks { contents, lives }),
         1 => Just(Happening::PruneGivesUp),
+        1 => Just(Happening::PruneDeleted),
         1 => Just(Happening::PruneGone),
     ]
 }
@@ -86,6 +88,11 @@ proptest! {
         let decision = world.look(usize::MAX);
         prop_assert!(decision.writes.is_empty(), "{decision:#?}");
         prop_assert_eq!(&world.model.status, &settled);
+
+        // Once all that can be taken off the claim is, what pods name is in its place.
+        settle(&mut world);
+        prop_assert!(world.missing().is_empty(), "{:?} cannot be mounted: {world:#?}", world.missing());
+        prop_assert_eq!(world.contents().1, 0, "{:#?}", world);
     }
 
     #[test]
@@ -238,82 +245,6 @@ fn a_permanent_failure_waits_for_a_person_and_a_passing_one_for_the_hour() {
         world.happens(&Happening::SpecChanges(1));
         assert_eq!(world.look(9).phase, Phase::Downloading, "{reason}");
     }
-}
-
-/// Everybody does their part, so often that all that can be taken off the claim is.
-fn settle(world: &mut World) {
-    for _ in 0..6 {
-        world.happens(&Happening::TimePasses(11));
-        (0..6).for_each(|_| world.kind_step());
-    }
-}
-
-#[test]
-fn earlier_content_goes_after_ten_minutes_once_no_pod_names_it() {
-    let mut world = World::new(Downloader::Loader { image: "loader".into() });
-    (0..3).for_each(|_| world.kind_step());
-    world.happens(&Happening::PodComes);
-    world.happens(&Happening::SpecChanges(1));
-    (0..3).for_each(|_| world.kind_step());
-    assert!(world.is_ready());
-    assert_eq!(world.contents(), (2, 0, 1), "the old content is still there");
-    world.happens(&Happening::TimePasses(8));
-    assert!(world.look(usize::MAX).writes.is_empty());
-    settle(&mut world);
-    assert_eq!(world.contents(), (2, 0, 1), "a pod names it");
-    world.happens(&Happening::PodGoes);
-    settle(&mut world);
-    assert_eq!(world.contents(), (1, 0, 0));
-    assert_eq!(world.model.status.as_ref().unwrap().earlier, []);
-}
-
-#[test]
-fn a_pod_that_comes_in_between_gets_its_content_back() {
-    let mut world = World::new(Downloader::Loader { image: "loader".into() });
-    (0..3).for_each(|_| world.kind_step());
-    world.happens(&Happening::SpecChanges(1));
-    (0..3).for_each(|_| world.kind_step());
-    world.happens(&Happening::TimePasses(11));
-    world.look(usize::MAX);
-    world.happens(&Happening::OldPodComes);
-    world.happens(&Happening::PruneWorks { contents: usize::MAX, lives: true });
-    assert_eq!(world.contents(), (1, 1, 1));
-    (0..6).for_each(|_| world.kind_step());
-    assert_eq!(world.contents(), (2, 0, 1), "it can be mounted again");
-}
-
-#[test]
-fn as_many_contents_stay_as_the_spec_keeps_and_the_way_back_is_short() {
-    let mut world = World::new(Downloader::Loader { image: "loader".into() });
-    for number in 0..5 {
-        world.happens(&Happening::SpecChanges(number));
-        world.model.spec.keep_revisions = 3;
-        (0..3).for_each(|_| world.kind_step());
-    }
-    settle(&mut world);
-    assert_eq!(world.contents(), (3, 0, 0));
-    world.model.spec.keep_revisions = 1;
-    settle(&mut world);
-    assert_eq!(world.contents(), (1, 0, 0));
-}
-
-#[test]
-fn a_download_goes_before_a_prune_job() {
-    let mut world = World::new(Downloader::Loader { image: "loader".into() });
-    (0..3).for_each(|_| world.kind_step());
-    world.happens(&Happening::SpecChanges(1));
-    (0..3).for_each(|_| world.kind_step());
-    world.happens(&Happening::TimePasses(11));
-    assert!(matches!(world.look(usize::MAX).writes[..], [Write::CreatePruneJob(PruneStep::SetAside(_))]));
-    world.happens(&Happening::SpecChanges(0));
-    world.happens(&Happening::JobDeleted);
-    world.happens(&Happening::JobGone);
-    let wait = world.look(usize::MAX);
-    assert!(matches!(wait.writes[..], [Write::DeletePruneJob { and_wait: true, .. }]), "{wait:#?}");
-    assert_eq!((wait.phase, wait.reason), (Phase::Ready, Reason::JobTerminating));
-    assert!(world.look(usize::MAX).writes.is_empty());
-    world.happens(&Happening::PruneGone);
-    assert!(world.look(usize::MAX).writes.contains(&Write::CreateJob));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod claim;
 mod histories;
 mod progress;
+mod prune;
 mod seen;
 mod spec_fields;
 mod table;

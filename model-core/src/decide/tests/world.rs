@@ -1,13 +1,16 @@
 //! A cluster of one Model, as values: just enough of an API server to run whole histories through [`decide`].
 
+mod prune;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::prune::Prune;
 use crate::api::{AccessMode, DeletionPolicy, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob, PruneStep, Users};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState};
 use crate::persisted::{Downloader, Persisted};
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -48,16 +51,6 @@ struct Job {
     content_id: String,
     claim: u32,
     ended: Option<Result<(), (Failure, Timestamp)>>,
-    terminating: bool,
-}
-
-/// A prune Job as the API server keeps it.
-#[derive(Clone, Debug)]
-struct Prune {
-    uid: u32,
-    claim: u32,
-    step: PruneStep,
-    done: Option<bool>,
     terminating: bool,
 }
 
@@ -134,6 +127,8 @@ pub enum Happening {
         lives: bool,
     },
     PruneGivesUp,
+    /// Somebody deletes the prune Job, or its time is over.
+    PruneDeleted,
     PruneGone,
 }
 
@@ -190,65 +185,6 @@ impl World {
             None => JobState::Running { trouble: None, progress: None, unmounted: None, podless: None },
             Some(Ok(())) => JobState::Succeeded { published: Some(Published::default()) },
             Some(Err((failure, at))) => JobState::Failed { failure: failure.clone(), at: *at },
-        }
-    }
-
-    fn prune_job(&self) -> PruneJob {
-        let Some(prune) = &self.prune else { return PruneJob::Absent };
-        let uid = prune.uid.to_string();
-        match prune.done {
-            _ if prune.terminating => PruneJob::Terminating,
-            _ if self.claim != Some(prune.claim) || self.claim_terminating => PruneJob::Stale { uid },
-            None => PruneJob::Running { uid },
-            Some(true) => PruneJob::Done { uid, step: prune.step.clone() },
-            Some(false) => PruneJob::Failed,
-        }
-    }
-
-    fn users(&self) -> Users {
-        let mount = |(_, id): &Spot| serde_json::json!({ "name": "m", "mountPath": "/m", "subPath": format!("revisions/{id}") });
-        let of_claim = self.pods.iter().filter(|(claim, _)| Some(*claim) == self.claim);
-        let pods: Vec<k8s_openapi::api::core::v1::Pod> = of_claim
-            .map(|place| {
-                serde_json::from_value(serde_json::json!({ "spec": {
-                    "volumes": [{ "name": "m", "persistentVolumeClaim": { "claimName": "model-llama" } }],
-                    "containers": [{ "name": "app", "volumeMounts": [mount(place)] }],
-                } }))
-                .unwrap()
-            })
-            .collect();
-        Users::of_claim("model-llama", &pods)
-    }
-
-    fn prune_works(&mut self, contents: usize, lives: bool) {
-        let Some(prune) = self.prune.as_mut().filter(|prune| prune.done.is_none()) else { return };
-        let at = |id: &String| (prune.claim, id.clone());
-        let mut left = contents;
-        let mut next = || {
-            left = left.saturating_sub(1);
-            left > 0
-        };
-        match &prune.step {
-            PruneStep::SetAside(ids) => {
-                for id in ids.iter().take_while(|_| next()) {
-                    if self.placed.remove(&at(id)) {
-                        self.aside.insert(at(id));
-                    }
-                }
-            }
-            PruneStep::Finish { put_back, delete } => {
-                for id in put_back.iter().take_while(|_| next()) {
-                    if !self.placed.contains(&at(id)) && self.aside.remove(&at(id)) {
-                        self.placed.insert(at(id));
-                    }
-                }
-                for id in delete.iter().take_while(|_| next()) {
-                    self.aside.remove(&at(id));
-                }
-            }
-        }
-        if lives && left > 0 && !prune.terminating {
-            prune.done = Some(true);
         }
     }
 
@@ -328,6 +264,13 @@ impl World {
             Write::CreateJob if self.job.is_none() => {
                 let claim = self.claim.expect("a Job is never created before its claim");
                 let content_id = content_id.to_owned();
+                let offered = self.model.status.as_ref().and_then(|status| status.content.as_ref());
+                let aside = self
+                    .aside
+                    .iter()
+                    .filter(|(on, id)| *on == claim && offered.is_none_or(|offered| offered.id != *id));
+                let in_vain = self.prune.as_ref().is_some_and(|prune| prune.done == Some(false));
+                assert!(aside.count() == 0 || in_vain, "a download starts while content is not in its place");
                 self.job = Some(Job { uid: self.uids, content_id, claim, ended: None, terminating: false });
             }
             Write::DeleteJob { uid } => {
@@ -337,7 +280,8 @@ impl World {
             }
             Write::CreatePruneJob(step) if self.prune.is_none() => {
                 let claim = self.claim.expect("a claim to prune");
-                self.prune = Some(Prune { uid: self.uids, claim, step: step.clone(), done: None, terminating: false });
+                let (uid, step, since) = (self.uids, step.clone(), self.now);
+                self.prune = Some(Prune { uid, claim, step, since, done: None, terminating: false });
             }
             Write::DeletePruneJob { uid, .. } => {
                 if let Some(prune) = self.prune.as_mut().filter(|prune| prune.uid.to_string() == *uid) {
@@ -425,6 +369,7 @@ impl World {
             Happening::PruneGivesUp => {
                 self.prune.iter_mut().filter(|prune| prune.done.is_none()).for_each(|prune| prune.done = Some(false));
             }
+            Happening::PruneDeleted => self.prune.iter_mut().for_each(|prune| prune.terminating = true),
             Happening::PruneGone => {
                 let gone = |prune: &Prune| prune.terminating || prune.done == Some(false);
                 self.prune = self.prune.take().filter(|prune| !gone(prune));
@@ -433,23 +378,6 @@ impl World {
         }
         self.check();
         self.check_prune();
-    }
-
-    /// What must hold at every moment of every history: no pod loses what it named, what is offered can be mounted, and no
-    /// download runs beside a prune Job.
-    fn check_prune(&mut self) {
-        for pod in &self.pods {
-            assert!(self.placed.contains(pod) || self.aside.contains(pod), "{pod:?} was deleted under a pod");
-        }
-        let loading = self.job.as_ref().is_some_and(|job| job.ended.is_none() && !job.terminating);
-        let pruning = self.prune.as_ref().is_some_and(|prune| prune.done.is_none());
-        assert!(!(loading && pruning), "a download runs beside a prune Job");
-        let Some(status) = &self.model.status else { return };
-        let Some(content) = &status.content else { return };
-        let claim: u32 = status.claim_uid.as_deref().unwrap().parse().unwrap();
-        let place = (claim, content.id.clone());
-        assert!(self.placed.contains(&place), "{place:?} is offered and cannot be mounted");
-        self.offered.insert(place, self.now);
     }
 
     /// What must hold at every moment of every history: what is offered was downloaded in full to the claim that it is
@@ -476,13 +404,6 @@ impl World {
         self.happens(&Happening::PlanSucceeds);
         self.happens(&Happening::JobSucceeds);
         self.happens(&Happening::Look { writes: usize::MAX });
-    }
-
-    /// Contents of the claim that can be mounted, those that were set aside, and those that a pod names.
-    pub fn contents(&self) -> (usize, usize, usize) {
-        let of_claim = |places: &BTreeSet<Spot>| places.iter().filter(|(claim, _)| Some(*claim) == self.claim).count();
-        let named: BTreeSet<_> = self.pods.iter().cloned().collect();
-        (of_claim(&self.placed), of_claim(&self.aside), of_claim(&named))
     }
 
     /// Whether the wanted content is offered and lies on the claim that exists.
