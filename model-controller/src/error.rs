@@ -71,5 +71,28 @@ impl Error {
 }
 
 fn is_refusal(status: &Status) -> bool {
-    status.is_forbidden() || status.is_invalid() || status.code == 400
+    (status.is_forbidden() && !knows_no_models_yet(status)) || status.is_invalid() || status.code == 400
+}
+
+/// For some seconds after the CRD was installed, admission does not know the kind that owns the new object.
+fn knows_no_models_yet(status: &Status) -> bool {
+    status.message.contains("cannot find RESTMapping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the words of Kubernetes 1.36.
+    #[test]
+    fn a_young_crd_is_waited_for_and_not_called_a_policy() {
+        let forbidden = |message: &str| {
+            let status = Status { code: 403, reason: "Forbidden".into(), message: message.into(), ..Status::default() };
+            Error::api("create the claim", kube::Error::Api(Box::new(status)))
+        };
+        let young = r#"persistentvolumeclaims "model-a" is forbidden: cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion models.main-currents.news/v1alpha1 Kind Model: no matches for kind "Model" in version "models.main-currents.news/v1alpha1""#;
+        assert!(matches!(forbidden(young), Error::Api { .. }));
+        let quota = r#"persistentvolumeclaims "model-a" is forbidden: exceeded quota: q"#;
+        assert!(matches!(forbidden(quota), Error::Refused { .. }));
+    }
 }

@@ -99,7 +99,7 @@ pub async fn deleting_the_failed_job_retries(scene: Scene) -> Result<(), Error> 
 }
 
 /// Waits for Ready where the Model is still Failed at first.
-async fn ready_again(scene: &Scene, name: &str) -> Result<(), Error> {
+pub async fn ready_again(scene: &Scene, name: &str) -> Result<(), Error> {
     scene
         .find(name, "become Ready after its Job was deleted", |model: &Model| {
             let phase = model.status.as_ref()?.phase?;

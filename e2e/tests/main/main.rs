@@ -27,6 +27,7 @@ mod scene;
 mod sources;
 mod stock;
 mod storage;
+mod taken_away;
 mod updates;
 mod webhook_down;
 
@@ -81,6 +82,9 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
         scenario("restricted_namespace", restricted::models_in_a_restricted_namespace),
         scenario("refused_by_the_cluster", broken::what_the_cluster_refuses_is_named),
+        scenario("evicted_download", taken_away::an_evicted_download_says_so_and_goes_on),
+        scenario("changed_download_pods", taken_away::what_a_policy_makes_of_a_download_pod_is_named),
+        scenario("out_of_memory", taken_away::a_download_out_of_memory_says_so),
         scenario("preflight", preflight::the_source_is_asked_before_there_is_a_claim),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
         scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),

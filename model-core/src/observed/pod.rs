@@ -94,7 +94,10 @@ fn ended_badly(end: &ContainerStateTerminated) -> Option<Failure> {
     if end.exit_code == 0 {
         return None;
     }
-    if end.reason.as_deref() == Some("OOMKilled") {
+    let never_ran = matches!(end.reason.as_deref(), Some("StartError" | "ContainerCannotRun"));
+    // A limit in which not even the runtime fits ends the container before it begins.
+    let too_small = never_ran && end.message.as_deref().is_some_and(|message| message.contains("OOM-killed"));
+    if end.reason.as_deref() == Some("OOMKilled") || too_small {
         return Some(Failure {
             reason: Reason::OutOfMemory,
             message: "the download used more memory than its limit".to_owned(),
@@ -105,10 +108,7 @@ fn ended_badly(end: &ContainerStateTerminated) -> Option<Failure> {
     }
     // Stock images: the last lines of the log stand in for a reason.
     let last_words = end.message.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(quoted);
-    let reason = match end.reason.as_deref() {
-        Some("StartError" | "ContainerCannotRun") => Reason::ContainerNotStarted,
-        _ => Reason::DownloadFailed,
-    };
+    let reason = if never_ran { Reason::ContainerNotStarted } else { Reason::DownloadFailed };
     let message = match last_words {
         Some(text) => format!("exit code {}: {text}", end.exit_code),
         None => format!("exit code {}", end.exit_code),

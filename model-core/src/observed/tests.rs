@@ -266,6 +266,10 @@ fn what_holds_a_pod_up_is_named() {
         (waiting("RegistryUnavailable", ""), Some(Reason::ImagePullFailed)),
         (waiting("CreateContainerError", "no command specified"), Some(Reason::ContainerNotStarted)),
         (terminated(128, "StartError", "exec: \"x\": not found"), Some(Reason::ContainerNotStarted)),
+        (
+            terminated(128, "StartError", "container init was OOM-killed (memory limit too low?)"),
+            Some(Reason::OutOfMemory),
+        ),
         (json!({"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected"}), Some(Reason::Unschedulable)),
         (json!({"phase": "Failed", "reason": "NodeAffinity"}), Some(Reason::Unschedulable)),
         (json!({"phase": "Failed", "reason": "Terminated", "message": "node shutdown"}), Some(Reason::Evicted)),
