@@ -12,7 +12,7 @@ use model_core::labels;
 use model_core::names::{job_name, plan_job_name, prune_job_name};
 use model_core::observed::{
     JobState, Observed, Placement, PlanState, Refusal, Users, claim_details, claim_state, is_misplaced, job_state,
-    newest_pod, nodes_of, placement, plan_state, pod_trouble, podless, prune_job,
+    newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted, podless, prune_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
@@ -43,7 +43,7 @@ pub(crate) struct Children {
     pub users: Option<Users>,
     /// The newest warning on an unbound claim. `None` where there is none or nobody looked.
     pub claim_warning: Option<String>,
-    /// Why the Job without a pod has none: the download, or the one that asks the source.
+    /// Why the Job without a pod has none, the download or the one that asks the source; or why its pod does not start.
     pub refusal: Refusal,
 }
 
@@ -105,13 +105,12 @@ impl Children {
             Some(claim) => warnings::of_claim(client, claim, now).await,
             None => None,
         };
-        let podless = match (&job, &pod, plan.as_deref()) {
-            (Some(job), None, _) | (None, _, Some((job, None))) => Some(job),
-            _ => None,
-        };
-        let refusal = match podless {
-            Some(job) if is_late(job, now) => warnings::of_job(client, job).await,
-            Some(_) | None => Refusal::NotRead,
+        let refusal = match (&job, &pod, plan.as_deref()) {
+            (Some(job), None, _) | (None, _, Some((job, None))) if is_late(job, now) => {
+                warnings::of_job(client, job).await
+            }
+            (Some(_), Some(pod), _) if does_not_start(pod, now) => warnings::of_pod(client, pod).await,
+            _ => Refusal::NotRead,
         };
         let found = Self {
             claim,
@@ -226,6 +225,11 @@ async fn live_plan(client: &Client, model: &Persisted<'_>) -> Result<Option<Box<
 /// Whether a Job without a pod has been so for so long that its Events tell why.
 fn is_late(job: &Job, now: Timestamp) -> bool {
     podless(job, Refusal::NotRead).is_some_and(|podless| now >= podless.late())
+}
+
+/// Whether a node has had a pod for so long without starting it that the pod's Events tell why.
+fn does_not_start(pod: &Pod, now: Timestamp) -> bool {
+    pod_unmounted(pod, Refusal::NotRead).is_some_and(|unmounted| unmounted.placed && now >= unmounted.late())
 }
 
 /// The Model as the API server holds it now. `None`: it is gone.

@@ -1,15 +1,15 @@
-//! Warnings that others left on our children: the only place where Kubernetes says why a Job has no pod, or a claim no
-//! volume.
+//! Warnings that others left on our children: the only place where Kubernetes says why a Job has no pod, a pod does not
+//! start, or a claim has no volume.
 //!
 //! Events are many and short-lived, so none are watched: those of one object are listed, where its state gives cause.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use model_core::observed::{Refusal, refusal};
+use model_core::observed::{NOT_STARTED_WARNINGS, Refusal, not_started, refusal};
 
 /// Events that are read of one object at most.
 const AT_MOST: u32 = 50;
@@ -20,7 +20,15 @@ const CLAIM_PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// Why a Job has no pod, in the words of the Job controller.
 pub(crate) async fn of_job(client: &Client, job: &Job) -> Refusal {
     match newest(client, job, &["FailedCreate"]).await {
-        Some(words) => Refusal::Known(refusal(&words)),
+        Some((_, words)) => Refusal::Known(refusal(&words)),
+        None => Refusal::Unknown,
+    }
+}
+
+/// Why a pod does not start on its node, in the words of the kubelet.
+pub(crate) async fn of_pod(client: &Client, pod: &Pod) -> Refusal {
+    match newest(client, pod, &NOT_STARTED_WARNINGS).await {
+        Some((warning, words)) => Refusal::Known(not_started(&warning, &words)),
         None => Refusal::Unknown,
     }
 }
@@ -32,19 +40,20 @@ pub(crate) async fn of_claim(client: &Client, claim: &PersistentVolumeClaim, now
     if bound || young {
         return None;
     }
-    newest(client, claim, &["ProvisioningFailed", "FailedBinding"]).await
+    Some(newest(client, claim, &["ProvisioningFailed", "FailedBinding"]).await?.1)
 }
 
-/// The newest warning about this object with one of these reasons. A list that fails is no warning: the pass has more
+/// The newest warning about this object with one of these reasons: the reason and the words. A list that fails is no warning: the pass has more
 /// to do than that.
-async fn newest(client: &Client, object: &impl ResourceExt, reasons: &[&str]) -> Option<String> {
+async fn newest(client: &Client, object: &impl ResourceExt, reasons: &[&str]) -> Option<(String, String)> {
     let (namespace, uid) = (object.namespace()?, object.uid()?);
     let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
     let of_object = ListParams::default().fields(&format!("regarding.uid={uid},type=Warning")).limit(AT_MOST);
     let found = events.list(&of_object).await;
     let found = found.inspect_err(|error| tracing::warn!(%error, "could not list the Events of a child")).ok()?;
     let wanted = |event: &Event| event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason));
-    found.items.into_iter().filter(wanted).max_by_key(last_seen)?.note
+    let newest = found.items.into_iter().filter(wanted).max_by_key(last_seen)?;
+    Some((newest.reason?, newest.note?))
 }
 
 fn last_seen(event: &Event) -> Option<Timestamp> {

@@ -115,6 +115,8 @@ reasons! {
     Unschedulable => "check nodeSelector, tolerations and free resources: kubectl describe pod",
     /// The node has not mounted a volume that the download pod needs.
     VolumeNotMounted => "create what is missing; the Events of the pod tell which it is: kubectl describe pod",
+    /// The node cannot make the sandbox of the download pod: its network plugin or its container runtime fails.
+    SandboxFailed => "the message has the node's own words: look at its network plugin and container runtime",
     /// The download image cannot be pulled.
     ImagePullFailed => "check the image name, the registry and imagePullSecrets",
     /// The node cannot start the download container.

@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::Event;
 use super::EventLine;
 use crate::text::line;
 use model_core::figures::age;
+use model_core::observed::NOT_STARTED_WARNINGS;
+use model_core::report::Failure;
 
 /// So many fit on a screen beside the rest.
 const SHOWN: usize = 6;
@@ -20,11 +22,21 @@ pub(super) fn newest(events: &[Event], now: Timestamp) -> Vec<EventLine> {
 
 /// The newest message of a warning with one of these reasons on one of these objects.
 pub(super) fn warning<'a>(events: &'a [Event], reasons: &[&str], objects: &[&str]) -> Option<&'a str> {
+    newest_of(events, reasons, objects)?.message.as_deref()
+}
+
+/// Why the node of this pod does not start it, where it says so.
+pub(super) fn not_started(events: &[Event], pod: &str) -> Option<Failure> {
+    let event = newest_of(events, &NOT_STARTED_WARNINGS, &[pod])?;
+    Some(model_core::observed::not_started(event.reason.as_deref()?, event.message.as_deref()?))
+}
+
+fn newest_of<'a>(events: &'a [Event], reasons: &[&str], objects: &[&str]) -> Option<&'a Event> {
     let matches = |event: &&Event| {
         let name = event.involved_object.name.as_deref().unwrap_or_default();
         event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason)) && objects.contains(&name)
     };
-    events.iter().filter(matches).max_by_key(|event| seen(event))?.message.as_deref()
+    events.iter().filter(matches).max_by_key(|event| seen(event))
 }
 
 fn seen(event: &Event) -> Option<Timestamp> {

@@ -147,11 +147,16 @@ fn job_finding(context: &Context, job: &JobState, pod: Option<&Pod>) -> Option<F
         JobState::Running { trouble: Some(trouble), .. } => Some(held_up(context, trouble, pod)),
         JobState::Running { trouble: None, unmounted: Some(unmounted), .. } => {
             let pod = pod.map(ResourceExt::name_any).unwrap_or_default();
-            let why = events::warning(&context.view.events, &["FailedMount", "FailedAttachVolume"], &[&pod])?;
-            let what = format!("the node has not mounted what pod {pod} needs: {}", line(&unmounted.volumes));
+            let failure = events::not_started(&context.view.events, &pod)?;
+            let what = match failure.reason {
+                Reason::VolumeNotMounted => {
+                    format!("the node has not mounted what pod {pod} needs: {}", line(&unmounted.volumes))
+                }
+                _ => format!("the node cannot start pod {pod}"),
+            };
             Some(
                 context
-                    .finding(Reason::VolumeNotMounted, what, why)
+                    .finding(failure.reason, what, &failure.message)
                     .with(context.kubectl(&format!("describe pod {pod}"))),
             )
         }

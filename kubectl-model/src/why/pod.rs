@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt as _;
 use model_core::api::Phase;
 use model_core::names::split_shared_path;
-use model_core::observed::{pod_trouble, pod_unmounted};
+use model_core::observed::{Refusal, pod_trouble, pod_unmounted};
 use model_core::reason::Reason;
 use model_resources::inject::{Denial, parse};
 use serde_json::json;
@@ -184,12 +184,17 @@ fn trouble(pod: &Pod, seen: &[Event], namespace: &str) -> Vec<Finding> {
             reason => reason.advice(),
         };
         found.push(Finding::own(failure.reason.as_str(), what, &failure.message, advice).with(describe));
-    } else if let (Some(unmounted), Some(why)) =
-        (pod_unmounted(pod), events::warning(seen, &["FailedMount", "FailedAttachVolume"], &[&name]))
+    } else if let (Some(unmounted), Some(failure)) =
+        (pod_unmounted(pod, Refusal::NotRead), events::not_started(seen, &name))
     {
-        let what = format!("the node has not mounted what the pod needs: {}", line(&unmounted.volumes));
-        let advice = Reason::VolumeNotMounted.advice();
-        found.push(Finding::own(Reason::VolumeNotMounted.as_str(), what, why, advice).with(describe));
+        let what = match failure.reason {
+            Reason::VolumeNotMounted => {
+                format!("the node has not mounted what the pod needs: {}", line(&unmounted.volumes))
+            }
+            _ => "the node cannot start the pod".to_owned(),
+        };
+        let (word, advice) = (failure.reason.as_str(), failure.reason.advice());
+        found.push(Finding::own(word, what, &failure.message, advice).with(describe));
     }
     found.extend(statuses(pod).filter_map(|status| crashed(status, &name, namespace)));
     found

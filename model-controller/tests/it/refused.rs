@@ -2,7 +2,7 @@
 //! the Job controller and the provisioner.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, PostParams};
 use kube::{Resource, ResourceExt};
 use model_core::api::ModelStatus;
@@ -67,4 +67,33 @@ async fn a_claim_that_gets_no_volume_says_it_in_its_provisioners_words() {
     assert_eq!(reason(&status), Some("ClaimPending"));
     let bound = status.conditions.iter().find(|condition| condition.type_ == "StorageBound").unwrap();
     assert_eq!((bound.status.as_str(), bound.reason.as_str()), ("False", "ClaimPending"));
+}
+
+#[tokio::test]
+async fn a_pod_that_its_node_cannot_start_says_it_in_the_nodes_words() {
+    let scene = Scene::new("no-sandbox").await;
+    scene.apply("https://example.com/a").await;
+    let job = scene.job(None).await;
+    let controller = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid(), "controller": true,
+    });
+    let pod = json!({
+        "metadata": {
+            "name": "model-download-llama-x", "ownerReferences": [controller],
+            "labels": { "models.main-currents.news/model": "llama" },
+        },
+        "spec": { "nodeName": "node", "containers": [{ "name": "download", "image": "none" }] },
+    });
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let pod = pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    warn(&scene, &pod, "Pod", "FailedCreatePodSandBox", "plugin failed (add): no IPs available").await;
+    let placed = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(1);
+    let status = json!({ "phase": "Pending", "conditions": [
+        { "type": "PodScheduled", "status": "True", "lastTransitionTime": placed.to_string() },
+        { "type": "PodReadyToStartContainers", "status": "False", "lastTransitionTime": placed.to_string() },
+    ] });
+    scene.patch_status(&pods, &pod.name_any(), &status).await;
+    let status = scene.status_with("the node's words", |status| reason(status) == Some("SandboxFailed")).await;
+    let message = status.message.unwrap();
+    assert!(message.contains("plugin failed (add): no IPs available"), "{message}");
 }

@@ -1,18 +1,15 @@
 //! The download of content that is not published yet.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::retry::{Retry, retry};
 use super::{Step, Write, plan, prune, stale_job};
 use crate::api::{Content, DownloadStatus, LastFailure, Phase};
 use crate::names::job_name;
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, Podless, Refusal, Unmounted};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, Podless, Refusal, Unmounted, next_look};
 use crate::reason::Reason;
 use crate::report::{Failure, Progress, Published};
-
-/// How long a node may take to mount what a pod needs. Volumes of clouds are attached in less.
-const MOUNT_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// 30 days.
 const LONGEST_ETA: i64 = 30 * 24 * 3600;
@@ -82,17 +79,17 @@ fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progres
     if matches!(reason, Reason::Unschedulable | Reason::ClaimInUse) { step.looking_again(now) } else { step }
 }
 
-/// The cluster places the pod and mounts what it needs. Worth a word only where it takes long, and then no watch tells.
+/// The cluster places the pod, and its node makes what it needs. Worth a word only where it takes long, and then no watch
+/// tells why: the pod's Events are read, and ever more rarely.
 fn starting(seen: &Observed, step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
-    let late = unmounted.since.checked_add(MOUNT_PATIENCE).unwrap_or(Timestamp::MAX);
-    if now < late {
-        return Step { look_again: Some(late), ..step };
+    if now < unmounted.late() {
+        return Step { look_again: Some(unmounted.late()), ..step };
     }
     let bound = matches!(seen.claim, ClaimState::Ours { bound: true, .. });
     let (reason, message) = match (unmounted.placed, bound) {
         (true, _) => {
-            let message = format!("the node has not mounted all that the download pod needs: {}", unmounted.volumes);
-            (Reason::VolumeNotMounted, message)
+            let (reason, message) = not_started(unmounted);
+            return Step { reason, message, look_again: Some(next_look(unmounted.since, now)), ..step };
         }
         (false, false) => {
             let claim = seen.model.claim_name();
@@ -104,6 +101,22 @@ fn starting(seen: &Observed, step: Step, unmounted: &Unmounted, now: Timestamp) 
         (false, true) => (Reason::Unschedulable, "no scheduler has placed the download pod yet".to_owned()),
     };
     Step { reason, message, ..step }
+}
+
+/// What the node says, or what it may be where it says nothing.
+fn not_started(unmounted: &Unmounted) -> (Reason, String) {
+    let needs = format!("the node has not mounted all that the download pod needs: {}", unmounted.volumes);
+    match &unmounted.refusal {
+        Refusal::Known(Failure { reason: Reason::VolumeNotMounted, message }) => {
+            (Reason::VolumeNotMounted, format!("{needs}: {message}"))
+        }
+        Refusal::Known(Failure { reason, message }) => {
+            (*reason, format!("the node cannot start the download pod: {message}"))
+        }
+        Refusal::Unknown => (Reason::VolumeNotMounted, needs),
+        // Never recorded: it differs from what a look at the Events finds, so that one follows.
+        Refusal::NotRead => (Reason::VolumeNotMounted, format!("{needs}; its Events were not read")),
+    }
 }
 
 /// The Job controller makes the pod at once, unless the cluster refuses it. The Job itself does not say so, and no watch
@@ -120,7 +133,7 @@ pub(super) fn without_pod(step: Step, podless: &Podless, now: Timestamp) -> Step
         // Never recorded: it differs from what a look at the Events finds, so that one follows.
         Refusal::NotRead => (Reason::PodMissing, "the Job has made no pod yet; its Events were not read".to_owned()),
     };
-    Step { reason, message, look_again: Some(podless.next_look(now)), ..step }
+    Step { reason, message, look_again: Some(next_look(podless.since, now)), ..step }
 }
 
 /// Neither bytes nor percent ever go back within one content id: a restarted loader, or a forged line, cannot make them.

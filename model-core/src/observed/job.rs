@@ -14,7 +14,7 @@ use crate::report::{Failure, Outcome, Progress};
 
 /// Reduces the Job of our name, with its newest pod and the newest progress line that was read from it.
 ///
-/// `refusal` is for a Job without a pod. `now` stands in for the end of a failed Job that does not tell it.
+/// `refusal` is for a Job without a pod, or with one that does not start. `now` stands in for the end of a failed Job that does not tell it.
 #[must_use]
 pub fn job_state(
     model: &Persisted,
@@ -48,8 +48,12 @@ pub fn job_state(
         return JobState::Failed { failure: failure(failed, pod), at };
     }
     let trouble = suspended(job).or_else(|| pod.and_then(pod_trouble));
-    let podless = if pod.is_none() && trouble.is_none() { podless(job, refusal) } else { None };
-    JobState::Running { trouble, progress, unmounted: pod.and_then(pod_unmounted), podless }
+    let (unmounted, podless) = match pod {
+        Some(pod) => (pod_unmounted(pod, refusal), None),
+        None if trouble.is_none() => (None, podless(job, refusal)),
+        None => (None, None),
+    };
+    JobState::Running { trouble, progress, unmounted, podless }
 }
 
 /// The youngest of the Job's pods: its retry tells more than the pods before it.

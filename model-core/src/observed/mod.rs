@@ -24,7 +24,7 @@ pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
 pub use plan::{PlanState, plan_state};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 pub use prune::{PruneJob, PruneStep, Users, prune_job};
-pub use refusal::{Podless, Refusal, podless, refusal};
+pub use refusal::{NOT_STARTED_WARNINGS, Podless, Refusal, next_look, not_started, podless, refusal};
 
 use crate::persisted::Persisted;
 use crate::queue::Place;

@@ -1,15 +1,20 @@
 //! The download pod as a value: what it reported, what holds it up.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, Volume};
 
+use super::refusal::Refusal;
 use crate::reason::Reason;
 use crate::report::{Failure, Outcome};
+
+/// How long a node may take to mount what a pod needs, and to make its sandbox. Volumes of clouds are attached in less.
+const START_PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Longest part of a foreign message that is repeated, in characters.
 const MAX_QUOTED: usize = 700;
 
-/// What a pod needs that its node has not mounted. The kubelet goes on trying; only Events say why it fails.
+/// A pod whose node has not made all that its first container needs: volumes, and a sandbox with a network. The kubelet
+/// goes on trying; only Events say why it fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmounted {
     /// When the pod was placed on its node; before that, when it was created.
@@ -18,12 +23,22 @@ pub struct Unmounted {
     pub placed: bool,
     /// The pod's claims, `ConfigMaps` and secrets by kind and name: one of them it is.
     pub volumes: String,
+    /// Why its node does not get on with it.
+    pub refusal: Refusal,
+}
+
+impl Unmounted {
+    /// When it is worth asking why.
+    #[must_use]
+    pub fn late(&self) -> Timestamp {
+        self.since.checked_add(START_PATIENCE).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// What the pod waits for before its first container can be made. `None` where it waits for nothing of the kind, or where
-/// its scheduler has said why it is on no node.
+/// its scheduler has said why it is on no node. `refusal` is what its Events tell.
 #[must_use]
-pub fn pod_unmounted(pod: &Pod) -> Option<Unmounted> {
+pub fn pod_unmounted(pod: &Pod, refusal: Refusal) -> Option<Unmounted> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Pending"))?;
     let condition = |kind: &str, value: &str| {
         let mut all = status.conditions.iter().flatten();
@@ -40,7 +55,7 @@ pub fn pod_unmounted(pod: &Pod) -> Option<Unmounted> {
     };
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let volumes: Vec<_> = volumes.filter_map(volume_source).collect();
-    Some(Unmounted { since, placed, volumes: volumes.join(", ") })
+    Some(Unmounted { since, placed, volumes: volumes.join(", "), refusal })
 }
 
 fn volume_source(volume: &Volume) -> Option<String> {

@@ -22,14 +22,14 @@ pub struct Podless {
     pub refusal: Refusal,
 }
 
-/// What is known of why a Job has no pod. Only its Events tell.
+/// What is known of why a Job has no pod, or why its pod does not start. Only Events tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Nobody read its Events.
     NotRead,
     /// Its Events do not tell.
     Unknown,
-    /// The cluster refuses the pod.
+    /// The cluster refuses the pod, or its node cannot start it.
     Known(Failure),
 }
 
@@ -59,19 +59,38 @@ pub fn refusal(message: &str) -> Failure {
     Failure { reason, message: quoted(message) }
 }
 
+const SANDBOX_WARNING: &str = "FailedCreatePodSandBox";
+
+/// Reasons of the Events in which a node says why it does not start a pod that it has.
+pub const NOT_STARTED_WARNINGS: [&str; 3] = ["FailedMount", "FailedAttachVolume", SANDBOX_WARNING];
+
+/// Reads such an Event.
+#[must_use]
+pub fn not_started(warning: &str, message: &str) -> Failure {
+    let reason = if warning != SANDBOX_WARNING {
+        Reason::VolumeNotMounted
+    } else if message.contains("OOM-killed") {
+        // A limit in which not even the sandbox fits.
+        Reason::OutOfMemory
+    } else {
+        Reason::SandboxFailed
+    };
+    Failure { reason, message: quoted(message) }
+}
+
 impl Podless {
     /// When it is worth asking why.
     #[must_use]
     pub fn late(&self) -> Timestamp {
         self.since.checked_add(POD_PATIENCE).unwrap_or(Timestamp::MAX)
     }
+}
 
-    /// When to look again, after a look that found it late: ever more rarely.
-    #[must_use]
-    pub fn next_look(&self, now: Timestamp) -> Timestamp {
-        let wait = now.duration_since(self.since).clamp(POD_PATIENCE, LONGEST_LOOK);
-        now.checked_add(wait).unwrap_or(Timestamp::MAX)
-    }
+/// When to look at Events again, after a look that found what began at `since` late: ever more rarely.
+#[must_use]
+pub fn next_look(since: Timestamp, now: Timestamp) -> Timestamp {
+    let wait = now.duration_since(since).clamp(POD_PATIENCE, LONGEST_LOOK);
+    now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 /// Since when this Job is without a pod; it has none. A failed pod before says that the cluster takes them.
@@ -96,6 +115,30 @@ pub(super) fn suspended(job: &Job) -> Option<Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kubelets_warning_tells_volumes_from_sandboxes() {
+        for (warning, message, want) in [
+            (
+                "FailedMount",
+                r#"MountVolume.SetUp failed for volume "ca" : configmap "company-ca" not found"#,
+                Reason::VolumeNotMounted,
+            ),
+            ("FailedAttachVolume", r#"Multi-Attach error for volume "pvc-1""#, Reason::VolumeNotMounted),
+            (
+                "FailedCreatePodSandBox",
+                r#"Failed to create pod sandbox: rpc error: plugin type="calico" failed (add): no IPs available"#,
+                Reason::SandboxFailed,
+            ),
+            (
+                "FailedCreatePodSandBox",
+                "Failed to create pod sandbox: container init was OOM-killed (memory limit too low?)",
+                Reason::OutOfMemory,
+            ),
+        ] {
+            assert_eq!(not_started(warning, message).reason, want, "{message}");
+        }
+    }
 
     /// In the words of Kubernetes 1.36.
     #[test]

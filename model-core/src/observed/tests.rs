@@ -324,7 +324,7 @@ fn a_pod_that_was_placed_and_waits_for_its_volumes_names_them() {
         }))
         .unwrap()
     };
-    let found = pod_unmounted(&pod("Pending", "True", "False")).unwrap();
+    let found = pod_unmounted(&pod("Pending", "True", "False"), Refusal::NotRead).unwrap();
     assert_eq!(found.since, "2026-01-01T00:00:00Z".parse().unwrap());
     assert_eq!(
         found.volumes,
@@ -338,11 +338,15 @@ fn a_pod_that_was_placed_and_waits_for_its_volumes_names_them() {
         ("Failed", "True", "False"),
         ("Succeeded", "True", "False"),
     ] {
-        assert_eq!(pod_unmounted(&pod(phase, scheduled, mounted)), None, "{phase} {scheduled} {mounted}");
+        assert_eq!(
+            pod_unmounted(&pod(phase, scheduled, mounted), Refusal::NotRead),
+            None,
+            "{phase} {scheduled} {mounted}"
+        );
     }
-    assert_eq!(pod_unmounted(&Pod::default()), None);
+    assert_eq!(pod_unmounted(&Pod::default(), Refusal::NotRead), None);
     // Neither placed nor refused: the scheduler waits for a volume to be made.
-    let unplaced = pod_unmounted(&pod("Pending", "Unknown", "False")).unwrap();
+    let unplaced = pod_unmounted(&pod("Pending", "Unknown", "False"), Refusal::NotRead).unwrap();
     assert_eq!((unplaced.placed, unplaced.since), (false, "2025-12-31T23:59:00Z".parse().unwrap()));
 }
 

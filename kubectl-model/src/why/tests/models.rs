@@ -131,6 +131,7 @@ fn what_stops_the_job_or_its_pod_has_its_reason() {
     stale["metadata"]["annotations"]["models.main-currents.news/claim-uid"] = json!("older");
     let full = json!([event("model-download-llama", "FailedCreate", "exceeded quota: pods")]);
     let mount = json!([event("model-download-llama-x7", "FailedMount", "configmap \"ca\" not found")]);
+    let network = json!([event("model-download-llama-x7", "FailedCreatePodSandBox", "no IPs available")]);
     let (no_image, no_secret) = (
         waiting("ImagePullBackOff", "no such image"),
         waiting("CreateContainerConfigError", "secret \"hub\" not found"),
@@ -143,7 +144,8 @@ fn what_stops_the_job_or_its_pod_has_its_reason() {
         ("quota", downloading(), running(), no(), full, ("QuotaExceeded", true)),
         ("image", downloading(), running(), no_image, no(), ("ImagePullFailed", true)),
         ("secret", downloading(), running(), no_secret, no(), ("CredentialsMissing", true)),
-        ("mount", downloading(), running(), unmounted, mount, ("VolumeNotMounted", true)),
+        ("mount", downloading(), running(), unmounted.clone(), mount, ("VolumeNotMounted", true)),
+        ("network", downloading(), running(), unmounted, network, ("SandboxFailed", true)),
     ] {
         assert_reasons(name, &view(model(&status), bound(), None, job, pods, events), &[want]);
     }

@@ -180,20 +180,27 @@ fn volumes_that_are_not_mounted_are_worth_a_word_after_half_a_minute() {
     let model = model("https://example.com/0");
     let persisted = Persisted::try_from(&model).unwrap();
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
-    let unmounted = Some(Unmounted { since: at(0), placed: true, volumes: "ConfigMap company-ca".into() });
-    let seen = |trouble: Option<Failure>| {
+    let seen = |refusal: Refusal, trouble: Option<Failure>| {
         let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
-        let unmounted = unmounted.clone();
+        let volumes = "ConfigMap company-ca".into();
+        let unmounted = Some(Unmounted { since: at(0), placed: true, volumes, refusal });
         alone(&persisted, claim, JobState::Running { trouble, progress: None, unmounted, podless: None })
     };
-    let soon = decide(&seen(None), at(29));
+    let soon = decide(&seen(Refusal::NotRead, None), at(29));
     assert_eq!((soon.reason, soon.look_again), (Reason::Downloading, Some(at(30))));
-    let late = decide(&seen(None), at(30));
-    assert_eq!((late.reason, late.look_again, late.phase), (Reason::VolumeNotMounted, None, Phase::Downloading));
+    let late = decide(&seen(Refusal::Unknown, None), at(30));
+    assert_eq!((late.reason, late.look_again), (Reason::VolumeNotMounted, Some(at(60))));
+    assert_eq!(late.phase, Phase::Downloading);
     assert!(late.message.ends_with(": ConfigMap company-ca"), "{}", late.message);
+    // What was not read is never what is recorded, so that the Events are read.
+    assert_ne!(decide(&seen(Refusal::NotRead, None), at(30)).message, late.message);
+    let network = Failure { reason: Reason::SandboxFailed, message: "no IPs available".into() };
+    let known = decide(&seen(Refusal::Known(network), None), at(300));
+    assert_eq!((known.reason, known.look_again), (Reason::SandboxFailed, Some(at(600))));
+    assert!(known.message.ends_with(": no IPs available"), "{}", known.message);
     // What is known better is said instead.
     let evicted = Failure { reason: Reason::Evicted, message: String::new() };
-    assert_eq!(decide(&seen(Some(evicted)), at(30)).reason, Reason::Evicted);
+    assert_eq!(decide(&seen(Refusal::NotRead, Some(evicted)), at(30)).reason, Reason::Evicted);
 }
 
 #[test]
@@ -278,7 +285,8 @@ fn a_volume_that_nobody_makes_is_named_after_half_a_minute() {
     let persisted = Persisted::try_from(&model).unwrap();
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
     let reason = |bound: bool, second: i64| {
-        let unmounted = Some(Unmounted { since: at(0), placed: false, volumes: "claim model-llama".into() });
+        let (volumes, refusal) = ("claim model-llama".into(), Refusal::NotRead);
+        let unmounted = Some(Unmounted { since: at(0), placed: false, volumes, refusal });
         let claim = ClaimState::Ours { uid: "claim".into(), bound, trouble: None };
         let seen =
             alone(&persisted, claim, JobState::Running { trouble: None, progress: None, unmounted, podless: None });
