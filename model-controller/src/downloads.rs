@@ -84,7 +84,6 @@ impl Downloads {
         let ticket = line.ticket(model);
         let mut known = line.queue();
         let queue = known.get_or_insert_with(|| Queue::new(line.limits, line.running(), line.waiting()));
-        let (had, waited) = (queue.has(&ticket.key), queue.waits(&ticket.key));
         let place = match stand {
             Stand::Asks => queue.ask(&ticket),
             Stand::Runs => {
@@ -93,15 +92,8 @@ impl Downloads {
             }
             Stand::Stays | Stand::Leaves => None,
         };
-        // Out of the line, or into it before others, or back into it. Who joins as the last one changes nobody's place.
-        let moved = match place {
-            Some(_) => had || (!waited && !queue.is_last(&ticket.key)),
-            None => waited && !queue.waits(&ticket.key),
-        };
         drop(known);
-        if moved {
-            line.wake();
-        }
+        line.wake();
         place
     }
 
@@ -166,9 +158,9 @@ impl Line {
         Ticket { created, key, host: source_host(&model.spec.source, &self.env) }
     }
 
-    /// Everybody who waits looks again: one may start, and the places of the others have changed.
+    /// Those look again who may start now, or whose place is another than they were told.
     fn wake(&self) {
-        for (namespace, name) in self.queue().iter().flat_map(Queue::waiting) {
+        for (namespace, name) in self.queue().iter().flat_map(Queue::moved) {
             // The receiver goes only when the controller ends.
             let _ = self.news.unbounded_send(ObjectRef::new(name).within(namespace));
         }

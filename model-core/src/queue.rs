@@ -56,6 +56,8 @@ pub struct Queue {
     waiting: BTreeSet<Ticket>,
     /// The one ticket of each who waits.
     tickets: BTreeMap<Key, Ticket>,
+    /// The place that each was told last, in words.
+    told: BTreeMap<Key, String>,
 }
 
 impl Queue {
@@ -69,7 +71,8 @@ impl Queue {
         waiting: impl IntoIterator<Item = Ticket>,
     ) -> Self {
         let running = running.into_iter().collect();
-        let mut queue = Self { limits, running, waiting: BTreeSet::new(), tickets: BTreeMap::new() };
+        let (line, tickets, told) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut queue = Self { limits, running, waiting: line, tickets, told };
         for ticket in waiting {
             if !queue.has(&ticket.key) {
                 queue.joins(&ticket);
@@ -87,8 +90,9 @@ impl Queue {
         self.running.remove(&ticket.key);
         self.joins(ticket);
         let place = self.place(ticket);
-        if place.is_none() {
-            self.runs(ticket);
+        match &place {
+            Some(place) => drop(self.told.insert(ticket.key.clone(), place.words())),
+            None => self.runs(ticket),
         }
         place
     }
@@ -112,34 +116,49 @@ impl Queue {
         self.running.contains_key(key)
     }
 
-    /// Whether this Model stands in the line.
+    /// Those whose place reads otherwise than they were told last, and those for whom there is something now. Who has not
+    /// asked yet was told nothing, and asks anyhow.
     #[must_use]
-    pub fn waits(&self, key: &Key) -> bool {
-        self.tickets.contains_key(key)
+    pub fn moved(&self) -> Vec<&Key> {
+        let is_news = |ticket: &Ticket, place: Option<&Place>| {
+            self.told.get(&ticket.key).is_some_and(|told| place.is_none_or(|place| place.words() != *told))
+        };
+        let places = self.places().into_iter();
+        places.filter(|(ticket, place)| is_news(ticket, place.as_ref())).map(|(ticket, _)| &ticket.key).collect()
     }
 
-    /// Whether this Model stands at the end of the line.
-    #[must_use]
-    pub fn is_last(&self, key: &Key) -> bool {
-        self.waiting.last().is_some_and(|ticket| ticket.key == *key)
-    }
-
-    /// Everybody who waits, first come first.
-    pub fn waiting(&self) -> impl Iterator<Item = &Key> {
-        self.waiting.iter().map(|ticket| &ticket.key)
+    /// `None`: there is something for this one.
+    fn place(&self, ticket: &Ticket) -> Option<Place> {
+        let mut places = self.places().into_iter();
+        places.find(|(waits, _)| *waits == ticket).and_then(|(_, place)| place)
     }
 
     /// Goes along the line and gives each what is free for it. `None`: there is something for this one.
-    fn place(&self, ticket: &Ticket) -> Option<Place> {
+    fn places(&self) -> Vec<(&Ticket, Option<Place>)> {
         let mut free = Free::of(self);
-        let left: Vec<_> = self.waiting.iter().filter(|waits| !free.take(&waits.host)).collect();
-        if left.binary_search(&ticket).is_err() {
-            return None;
+        let line: Vec<_> = self.waiting.iter().map(|ticket| (ticket, free.take(&ticket.host))).collect();
+        // By host where it is busy: its line is its own. The others stand in one line with all.
+        let line_of = |ticket: &Ticket| free.is_busy(&ticket.host).then(|| ticket.host.clone());
+        let mut lengths: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+        for (ticket, _) in line.iter().filter(|(_, served)| !served) {
+            *lengths.entry(None).or_default() += 1;
+            *lengths.entry(Some(&ticket.host)).or_default() += 1;
         }
-        let host = free.is_busy(&ticket.host).then(|| ticket.host.clone());
-        let beside = left.into_iter().filter(|waits| host.as_ref().is_none_or(|host| waits.host == *host));
-        let (before, behind): (Vec<_>, Vec<_>) = beside.partition(|waits| *waits < ticket);
-        Some(Place { nth: before.len() + 1, of: before.len() + behind.len(), host })
+        let mut before: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+        let mut places = Vec::with_capacity(line.len());
+        for (ticket, served) in &line {
+            if *served {
+                places.push((*ticket, None));
+                continue;
+            }
+            for line in [None, Some(ticket.host.as_str())] {
+                *before.entry(line).or_default() += 1;
+            }
+            let host = line_of(ticket);
+            let (nth, of) = (before[&host.as_deref()], lengths[&host.as_deref()]);
+            places.push((*ticket, Some(Place { nth, of, host })));
+        }
+        places
     }
 
     /// A Model that was made anew under its name has another ticket, and stands behind.
@@ -150,6 +169,7 @@ impl Queue {
     }
 
     fn forget(&mut self, key: &Key) -> bool {
+        self.told.remove(key);
         self.tickets.remove(key).is_some_and(|ticket| self.waiting.remove(&ticket))
     }
 }
@@ -184,6 +204,13 @@ impl<'a> Free<'a> {
             *self.taken.entry(host).or_default() += 1;
         }
         free
+    }
+}
+
+impl Place {
+    /// All that a user reads of it.
+    fn words(&self) -> String {
+        format!("{self} of {}", self.host.as_deref().unwrap_or_default())
     }
 }
 
@@ -255,7 +282,7 @@ mod tests {
         assert!(!queue.leaves(&old.key));
         assert_eq!(queue.ask(&young), Some(place(1, 1)));
         assert_eq!(queue.ask(&middle), None);
-        assert_eq!(queue.waiting().collect::<Vec<_>>(), [&young.key]);
+        assert_eq!(queue.tickets.keys().collect::<Vec<_>>(), [&young.key]);
     }
 
     #[test]
@@ -263,7 +290,7 @@ mod tests {
         let running = ["x", "y", "z"].map(|name| ticket(9, name).key);
         let hosts = running.clone().map(|key| (key, "hub".to_owned()));
         let mut queue = Queue::new(limits(2, 0), hosts, [ticket(9, "x"), ticket(1, "a")]);
-        assert_eq!(queue.waiting().count(), 1, "who runs does not wait");
+        assert_eq!(queue.waiting.len(), 1, "who runs does not wait");
         assert_eq!(queue.ask(&ticket(1, "a")), Some(place(1, 1)));
         queue.leaves(&running[0]);
         assert_eq!(queue.ask(&ticket(1, "a")), Some(place(1, 1)), "two still run");
@@ -299,6 +326,32 @@ mod tests {
         assert!(queue.leaves(&ticket(1, "a").key));
         assert_eq!(queue.ask(&ticket(3, "c")), busy(1, 1), "what is free is kept for the one before");
         assert_eq!(queue.ask(&ticket(2, "b")), None);
+    }
+
+    #[test]
+    fn only_those_whose_place_reads_otherwise_hear_of_a_change() {
+        let mut queue = Queue::new(limits(0, 1), [], []);
+        let all: Vec<_> = (0..40).map(|number| ticket(number, &format!("{number:02}"))).collect();
+        let store = at("store", ticket(50, "store"));
+        let waits_there = at("store", ticket(51, "waits"));
+        for ticket in all.iter().chain([&store, &waits_there]) {
+            queue.ask(ticket);
+        }
+        for ticket in all.iter().rev() {
+            queue.ask(ticket);
+        }
+        assert_eq!(queue.moved(), Vec::<&Key>::new(), "all know their places");
+        // One far behind goes: the end of the line is as far as before, in round figures.
+        queue.leaves(&all[35].key);
+        assert_eq!(queue.moved(), Vec::<&Key>::new());
+        // The first goes: all of that host move up, up to where places are round.
+        queue.leaves(&all[0].key);
+        let moved: Vec<_> = queue.moved().into_iter().cloned().collect();
+        assert!(moved.contains(&all[1].key) && moved.contains(&all[20].key), "{moved:?}");
+        assert!(!moved.contains(&all[38].key), "about 40th of 40 it stays");
+        assert!(!moved.contains(&waits_there.key), "who waits for another host hears nothing");
+        assert_eq!(queue.ask(&all[1]), None);
+        assert!(!queue.moved().contains(&&all[1].key));
     }
 
     #[test]
