@@ -16,6 +16,13 @@ use serde_json::json;
 use crate::context::Context;
 use crate::error::Error;
 
+/// A write that was not made. Those before it were.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    pub write: Write,
+    pub error: Error,
+}
+
 /// Applies the writes of a decision, in order. `claim` is the one that is there already, `placement` where a Job can mount
 /// it.
 ///
@@ -27,59 +34,73 @@ pub(crate) async fn write_children(
     decision: &Decision,
     claim: Option<&PersistentVolumeClaim>,
     placement: &Placement,
-) -> Result<(), Error> {
+) -> Result<(), Box<Unwritten>> {
     let mut claim_uid = claim.and_then(ResourceExt::uid);
     for write in &decision.writes {
-        match write {
-            Write::CreateClaim { size } => claim_uid = Some(create_claim(&context.client, model, size).await?),
-            Write::CreateJob => {
-                let doing = "create the download Job";
-                let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-                let job = placed(download_job(model, &context.settings, claim_uid), placement);
-                create_job(context, model, doing, &job).await?;
+        let made = make(context, model, write, claim, placement, &mut claim_uid).await;
+        made.map_err(|error| Box::new(Unwritten { write: write.clone(), error }))?;
+    }
+    Ok(())
+}
+
+/// Makes one write. `claim_uid` is that of the claim as it is after the writes before.
+async fn make(
+    context: &Context,
+    model: &Persisted<'_>,
+    write: &Write,
+    claim: Option<&PersistentVolumeClaim>,
+    placement: &Placement,
+    claim_uid: &mut Option<String>,
+) -> Result<(), Error> {
+    match write {
+        Write::CreateClaim { size } => *claim_uid = Some(create_claim(&context.client, model, size).await?),
+        Write::CreateJob => {
+            let doing = "create the download Job";
+            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
+            let job = placed(download_job(model, &context.settings, claim_uid), placement);
+            create_job(context, model, doing, &job).await?;
+        }
+        Write::DeleteJob { uid } => {
+            delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
+        }
+        Write::SetClaimOwner { owned } => {
+            let doing = "change the owner of the claim";
+            let claim = claim.ok_or(Error::Raced { doing })?;
+            let mut owners = claim.owner_references().to_vec();
+            owners.retain(|owner| owner.uid != model.uid);
+            owners.extend(owned.then(|| model.owner_reference()));
+            let change = json!({ "metadata": { "ownerReferences": owners } });
+            patch_claim(context, claim, doing, change).await?;
+            // Its resource version has changed: the next pass goes on.
+            return Err(Error::Raced { doing });
+        }
+        Write::GrowClaim { size } => {
+            let doing = "let the claim grow";
+            let claim = claim.ok_or(Error::Raced { doing })?;
+            let change = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+            patch_claim(context, claim, doing, change).await?;
+        }
+        Write::CreatePruneJob(step) => {
+            let doing = "create the Job that removes earlier content";
+            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
+            if let Some(job) = prune_job(model, &context.settings, claim_uid, step) {
+                create_job(context, model, doing, &placed(job, placement)).await?;
             }
-            Write::DeleteJob { uid } => {
-                delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
+        }
+        Write::DeletePruneJob { uid, and_wait } => {
+            // In the foreground a Job stays until its pods are gone.
+            let policy = if *and_wait { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
+            delete_job(&context.client, model, &prune_job_name(model.name), uid, policy).await?;
+        }
+        Write::CreatePlanJob => {
+            // Without a loader there is nothing to ask with, and nothing is decided that asks.
+            if let Some(job) = plan_job(model, &context.settings) {
+                create_job(context, model, "create the plan Job", &job).await?;
             }
-            Write::SetClaimOwner { owned } => {
-                let doing = "change the owner of the claim";
-                let claim = claim.ok_or(Error::Raced { doing })?;
-                let mut owners = claim.owner_references().to_vec();
-                owners.retain(|owner| owner.uid != model.uid);
-                owners.extend(owned.then(|| model.owner_reference()));
-                let change = json!({ "metadata": { "ownerReferences": owners } });
-                patch_claim(context, claim, doing, change).await?;
-                // Its resource version has changed: the next pass goes on.
-                return Err(Error::Raced { doing });
-            }
-            Write::GrowClaim { size } => {
-                let doing = "let the claim grow";
-                let claim = claim.ok_or(Error::Raced { doing })?;
-                let change = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
-                patch_claim(context, claim, doing, change).await?;
-            }
-            Write::CreatePruneJob(step) => {
-                let doing = "create the Job that removes earlier content";
-                let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-                if let Some(job) = prune_job(model, &context.settings, claim_uid, step) {
-                    create_job(context, model, doing, &placed(job, placement)).await?;
-                }
-            }
-            Write::DeletePruneJob { uid, and_wait } => {
-                // In the foreground a Job stays until its pods are gone.
-                let policy = if *and_wait { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
-                delete_job(&context.client, model, &prune_job_name(model.name), uid, policy).await?;
-            }
-            Write::CreatePlanJob => {
-                // Without a loader there is nothing to ask with, and nothing is decided that asks.
-                if let Some(job) = plan_job(model, &context.settings) {
-                    create_job(context, model, "create the plan Job", &job).await?;
-                }
-            }
-            Write::DeletePlanJob { uid } => {
-                let name = plan_job_name(model.name);
-                delete_job(&context.client, model, &name, uid, PropagationPolicy::Background).await?;
-            }
+        }
+        Write::DeletePlanJob { uid } => {
+            let name = plan_job_name(model.name);
+            delete_job(&context.client, model, &name, uid, PropagationPolicy::Background).await?;
         }
     }
     Ok(())

@@ -54,6 +54,15 @@ impl Error {
         }
     }
 
+    /// Whether the API server has answered with a no: nothing was done, and it would be the same for nobody else.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Api { source, .. } => matches!(**source, kube::Error::Api(_)),
+            Self::Raced { .. } | Self::Certificate { .. } | Self::Invalid(_) | Self::NotPersisted(_) => false,
+        }
+    }
+
     /// How a pass ended that stopped with this: the label of its metric.
     pub(crate) const fn result(&self) -> &'static str {
         match self {
@@ -94,5 +103,18 @@ mod tests {
         assert!(matches!(forbidden(young), Error::Api { .. }));
         let quota = r#"persistentvolumeclaims "model-a" is forbidden: exceeded quota: q"#;
         assert!(matches!(forbidden(quota), Error::Refused { .. }));
+    }
+
+    #[test]
+    fn only_the_api_servers_own_no_is_an_answer() {
+        let said = |reason: &str, code| kube::Error::Api(Box::new(Status::failure("no", reason).with_code(code)));
+        for (case, error, answer) in [
+            ("forbidden", said("Forbidden", 403), true),
+            ("an admission webhook that is down", said("InternalError", 500), true),
+            ("somebody was faster", said("AlreadyExists", 409), false),
+            ("nobody answered", kube::Error::LinesCodecMaxLineLengthExceeded, false),
+        ] {
+            assert_eq!(Error::api("create the Job", error).is_answer(), answer, "{case}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use model_core::decide::{Decision, Look, decide};
 use model_core::persisted::Persisted;
 use model_core::status::status;
 
-use crate::act::{write_children, write_status};
+use crate::act::{Unwritten, write_children, write_status};
 use crate::context::Context;
 use crate::downloads::Stand;
 use crate::error::Error;
@@ -65,7 +65,14 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
 
 /// The caches ask for a change: looks at the API server itself, decides again, and acts.
 async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Result<Action, Error> {
-    let live = live_model(&context.client, cached).await?;
+    // What cannot be read cannot start: others go first. Where nobody answers, nobody else can start either.
+    let unread = |error: Error| {
+        if error.is_answer() {
+            context.downloads.is_gone(cached.namespace, cached.name);
+        }
+        error
+    };
+    let live = live_model(&context.client, cached).await.map_err(unread)?;
     let is_there =
         |model: &Model| model.metadata.deletion_timestamp.is_none() && model.uid().as_deref() == Some(cached.uid);
     let Some(model) = live.filter(is_there) else {
@@ -74,38 +81,37 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
         return Ok(Action::await_change());
     };
     let persisted = Persisted::try_from(&model)?;
-    let mut children = Box::pin(Children::live(&context.client, &persisted, now)).await?;
+    let mut children = Box::pin(Children::live(&context.client, &persisted, now)).await.map_err(unread)?;
     let mut next = Next::of(context, &model, &persisted, &children, now);
     while let Some(look) = next.decision.wants.first() {
         match look {
-            Look::Class => children.look_at_class(&context.client).await?,
-            Look::Users => children = Box::pin(children.with_users(&context.client, &persisted)).await?,
+            Look::Class => children.look_at_class(&context.client).await.map_err(unread)?,
+            Look::Users => {
+                children = Box::pin(children.with_users(&context.client, &persisted)).await.map_err(unread)?;
+            }
         }
         next = Next::of(context, &model, &persisted, &children, now);
     }
     // Not by the caches: they may not have seen the Job that the last pass made.
     next.leave(context, &persisted);
     let placement = children.placement.clone().unwrap_or_default();
-    match write_children(context, &persisted, &next.decision, children.claim.as_ref(), &placement).await {
-        Ok(()) => {
-            record(context, &model, &next).await?;
-            Ok(next.action(now))
-        }
-        Err(Error::Refused { doing, message }) => {
-            context.downloads.leaves(&persisted);
-            let seen = children.observed(context, &persisted, now);
-            let decision = next.decision.rejected(&seen, format!("could not {doing}: {message}"));
-            let status = status(&seen, &decision, now);
-            record(context, &model, &Next { decision, status, stand: next.stand }).await?;
-            Err(Error::Refused { doing, message })
-        }
-        // A Job that somebody else made meanwhile is seen in a moment.
-        Err(error @ Error::Raced { .. }) => Err(error),
-        Err(error) => {
-            context.downloads.leaves(&persisted);
-            Err(error)
-        }
+    let written = write_children(context, &persisted, &next.decision, children.claim.as_ref(), &placement).await;
+    let Err(unwritten) = written else {
+        record(context, &model, &next).await?;
+        return Ok(next.action(now));
+    };
+    let Unwritten { write, error } = *unwritten;
+    // Without an answer the Job may be there: the next look tells. One that somebody else made is seen in a moment.
+    if write.starts_download() && error.is_answer() {
+        context.downloads.leaves(&persisted);
     }
+    if let Error::Refused { doing, message } = &error {
+        let seen = children.observed(context, &persisted, now);
+        let decision = next.decision.refused(&seen, &write, format!("could not {doing}: {message}"));
+        let status = status(&seen, &decision, now);
+        record(context, &model, &Next { decision, status, stand: next.stand }).await?;
+    }
+    Err(error)
 }
 
 async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Error> {

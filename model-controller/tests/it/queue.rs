@@ -2,10 +2,12 @@
 
 use dev_cluster::ControlPlane;
 use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
 use model_core::api::{ModelStatus, Phase};
+use model_core::status::STORAGE_BOUND;
 use serde_json::json;
 
 use crate::plane::{Scene, client, install, until};
@@ -118,6 +120,48 @@ async fn models_wait_for_a_free_download_oldest_first() {
     })
     .await;
     scenes[2].phase(Phase::Downloading).await;
+}
+
+/// A volume that may not grow is no reason to start another download beside the one that runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_beside_a_download_gives_its_place_to_nobody() {
+    let plane = ControlPlane::start().expect("a control plane starts");
+    let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
+    install(&client).await;
+    let class = json!({ "metadata": { "name": "growing" }, "provisioner": "nobody", "allowVolumeExpansion": true });
+    let class: StorageClass = serde_json::from_value(class).unwrap();
+    Api::all(client.clone()).create(&PostParams::default(), &class).await.unwrap();
+    let replica = Replica::start(plane.kubeconfig(), &ONE_AT_ONCE);
+    replica.is_ready().await;
+    let (runs, waits) = tokio::join!(Scene::of(client.clone(), "runs"), Scene::of(client.clone(), "waits"));
+    runs.apply_with("https://example.com/a", json!("growing")).await;
+    runs.phase(Phase::Downloading).await;
+    waits.apply("https://example.com/a").await;
+    waits.status_with("it waits", waits_as("1st of 1")).await;
+
+    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), &runs.namespace);
+    let (hard, used) = (json!({ "requests.storage": "1Gi" }), json!({ "requests.storage": "1Gi" }));
+    let quota = json!({ "metadata": { "name": "full" }, "spec": { "hard": hard } });
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    runs.patch_status(&quotas, "full", &json!({ "hard": hard, "used": used })).await;
+    let larger = Patch::Merge(json!({ "spec": { "storage": { "size": "2Gi" } } }));
+    runs.models.patch("llama", &PatchParams::default(), &larger).await.unwrap();
+    let bound = json!({ "phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "1Gi" } });
+    runs.patch_status(&runs.claims, "model-llama", &bound).await;
+    let refused = |status: &ModelStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.type_ == STORAGE_BOUND && condition.reason == "QuotaExceeded")
+    };
+    let status = runs.status_with("the refusal is told", refused).await;
+    assert_eq!(status.phase, Some(Phase::Downloading), "{status:#?}");
+    until("it is refused again", async || {
+        let refused = replica.metric("model_controller_reconciles_total{result=\"refused\"}").await;
+        refused.is_some_and(|times| times >= 2.0).then_some(())
+    })
+    .await;
+    line(&[&waits]).await;
+    runs.job_ends("Complete").await;
+    waits.phase(Phase::Downloading).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

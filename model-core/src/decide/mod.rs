@@ -65,10 +65,35 @@ pub struct Decision {
     pub look_again: Option<Timestamp>,
 }
 
-impl Decision {
-    /// This decision after the API server refused one of its writes for good: quota, admission, an invalid object.
+impl Write {
+    /// Whether a download, or what it needs first, is started by it.
     #[must_use]
-    pub fn rejected(self, seen: &Observed, message: String) -> Self {
+    pub const fn starts_download(&self) -> bool {
+        matches!(self, Self::CreateClaim { .. } | Self::CreatePlanJob | Self::CreateJob)
+    }
+}
+
+impl Decision {
+    /// This decision after the API server refused one of its writes for good: quota, admission, an invalid object. What came
+    /// before that write was done.
+    #[must_use]
+    pub fn refused(self, seen: &Observed, write: &Write, message: String) -> Self {
+        let reason = refusal(&message).reason;
+        let recorded_policy = seen.model.status.and_then(|status| status.deletion_policy);
+        match write {
+            Write::CreateClaim { .. } | Write::CreatePlanJob | Write::CreateJob => self.not_started(seen, message),
+            Write::SetClaimOwner { .. } => {
+                Self { storage: Some((reason, message)), deletion_policy: recorded_policy, ..self }
+            }
+            Write::GrowClaim { .. } => Self { storage: Some((reason, message)), ..self },
+            Write::CreatePruneJob(_) | Write::DeletePruneJob { .. } => Self { prune_failure: Some(message), ..self },
+            // It is in the way of what is wanted, or of nothing.
+            Write::DeleteJob { .. } | Write::DeletePlanJob { .. } if self.up_to_date => self,
+            Write::DeleteJob { .. } | Write::DeletePlanJob { .. } => Self { reason, message, ..self },
+        }
+    }
+
+    fn not_started(self, seen: &Observed, message: String) -> Self {
         let phase = if self.content.is_some() { Phase::Ready } else { Phase::Pending };
         // No attempt was started, and the claim is as it was.
         let download = seen.model.status.and_then(|status| status.download.clone());

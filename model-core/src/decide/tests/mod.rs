@@ -4,6 +4,7 @@ mod claim;
 mod histories;
 mod progress;
 mod prune;
+mod refused;
 mod seen;
 mod spec_fields;
 mod table;
