@@ -60,6 +60,10 @@ docker-build: build ## Build the images IMG-controller, IMG-webhook and IMG-load
 package: ## Build each crate from the archive that a registry would get
 	cargo package -p model-core -p model-resources -p model-watch -p model-loader -p model-controller -p model-webhook -p kubectl-model
 
+.PHONY: semver
+semver: ## Compare the public API of the libraries with an earlier revision (BASE=rev; else the newest tag)
+	@ci/semver
+
 .PHONY: faults
 faults: ## The long forms of the fault tests: 200 kills of the loader at seeded random moments (about 10 minutes)
 	MODEL_LOADER_KILLS=200 cargo test -p model-loader --test loader kills

@@ -66,14 +66,11 @@ mod tests {
 
     #[test]
     fn a_bar_says_phase_share_bytes_and_speed() {
-        let download = DownloadStatus {
-            downloaded_bytes: Some(45_000_000),
-            total_bytes: Some(90_000_000),
-            bytes_per_second: Some(12_340_000),
-            ..DownloadStatus::default()
-        };
-        let status =
-            ModelStatus { phase: Some(Phase::Downloading), download: Some(download), ..ModelStatus::default() };
+        let mut download = DownloadStatus::default();
+        (download.downloaded_bytes, download.total_bytes) = (Some(45_000_000), Some(90_000_000));
+        download.bytes_per_second = Some(12_340_000);
+        let mut status = ModelStatus::default();
+        (status.phase, status.download) = (Some(Phase::Downloading), Some(download));
         assert_eq!(
             line(&status, 50),
             "Downloading [####################....................]  50 %  45.0 MB of 90.0 MB, 12.3 MB a second"

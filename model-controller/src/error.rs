@@ -5,6 +5,7 @@ use model_core::persisted::NotPersisted;
 
 /// Why a pass over a Model stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The API server could not be reached or did not answer as expected. Retried.
     #[error("could not {doing}")]

@@ -14,6 +14,7 @@ use crate::{Controller, LeaderElection, WebhookCertificates, controller};
 
 /// How the controller runs.
 #[derive(Clone, Debug, clap::Args)]
+#[non_exhaustive]
 pub struct Options {
     /// Kubeconfig file. Absent: that of `KUBECONFIG` or of the home directory, else the pod's service account.
     #[arg(long, env = "MODEL_CONTROLLER_KUBECONFIG")]
@@ -123,12 +124,11 @@ impl Options {
         let image = self.loader_image.clone();
         let downloader = image.map_or(Downloader::Stock, |image| Downloader::Loader { image });
         let env = self.download_env.iter().cloned().collect();
-        DownloadSettings {
-            downloader,
-            env,
-            ca_config_map: self.download_ca_config_map.clone(),
-            image_pull_secrets: self.download_image_pull_secrets.clone(),
-        }
+        let mut settings = DownloadSettings::new(downloader);
+        settings.env = env;
+        settings.ca_config_map.clone_from(&self.download_ca_config_map);
+        settings.image_pull_secrets.clone_from(&self.download_image_pull_secrets);
+        settings
     }
 }
 

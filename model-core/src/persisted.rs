@@ -29,6 +29,7 @@ pub struct Persisted<'a> {
 
 /// The object cannot be acted on. Only a change of the object helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotPersisted {
     /// A field that the API server always sets is missing.
     #[error("the Model has no metadata.{0}: it was not read from an API server")]

@@ -9,6 +9,7 @@ macro_rules! reasons {
     ($($(#[doc = $doc:literal])* $name:ident => $advice:literal,)*) => {
         /// Why a Model is in the state it is in.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[non_exhaustive]
         pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {

@@ -23,6 +23,7 @@ const FORMAT_VERSION: u32 = 1;
 /// What a published directory holds, written to `.model-loader/manifest.json` in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Manifest {
     /// Version of this form.
     pub format_version: u32,
@@ -46,6 +47,7 @@ pub struct Manifest {
 /// One complete file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct FileRecord {
     /// Path below the model's directory.
     pub path: FileName,

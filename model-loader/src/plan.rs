@@ -54,6 +54,7 @@ impl Wanted {
 /// What will be downloaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Plan {
     /// The source, without secrets.
     pub source: String,

@@ -28,6 +28,7 @@ const BUFFER: usize = 1 << 20;
 
 /// What a check of a published directory found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Verification {
     /// What the directory should hold.
     pub manifest: Manifest,
@@ -46,6 +47,7 @@ pub struct Fault {
 
 /// What can be wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum FaultKind {
     /// Its bytes or its length are others, or it is no ordinary file.
     Changed,

@@ -27,6 +27,7 @@ pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// What holds for pods that do not say otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Defaults {
     /// What becomes of a pod while a Model is not Ready. Default: it is denied.
     pub when_not_ready: WhenNotReady,
@@ -35,6 +36,14 @@ pub struct Defaults {
     /// A pod that was told the wrong place is never scheduled without its files: the controller finds that its content
     /// will not come, and treats the pod as one whose content was superseded.
     pub content_place: ContentPlace,
+}
+
+impl Defaults {
+    /// These, and no others.
+    #[must_use]
+    pub const fn new(when_not_ready: WhenNotReady, content_place: ContentPlace) -> Self {
+        Self { when_not_ready, content_place }
+    }
 }
 
 /// Answers `AdmissionReview`s about pods at [`PATH`] from the cache, without calling out.
@@ -172,17 +181,7 @@ fn look_up(models: &ModelCache, defaults: Defaults, namespace: &str, name: &str,
 
 /// 403 where the pod is in order and only its Model is not, 422 where the pod has to change.
 const fn code(denial: &Denial) -> u16 {
-    match denial {
-        Denial::ModelNotFound { .. } | Denial::ModelNotReady { .. } => 403,
-        Denial::CannotWait { .. }
-        | Denial::AnnotationInvalid { .. }
-        | Denial::AnnotationsDiffer { .. }
-        | Denial::ContainerNotFound { .. }
-        | Denial::VolumeTaken { .. }
-        | Denial::VolumeReadOnly { .. }
-        | Denial::MountTaken { .. }
-        | Denial::PodInvalid { .. } => 422,
-    }
+    if denial.is_of_the_pod() { 422 } else { 403 }
 }
 
 /// One line for each decision. Nothing of the pod but its name is logged: its environment may hold secrets.

@@ -31,6 +31,7 @@ pub struct Certificates {
 
 /// Why no certificate was made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A host is no DNS name and no IP address.
     #[error("could not make a certificate for {}", hosts.join(", "))]

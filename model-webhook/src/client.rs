@@ -11,6 +11,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The named file is no usable kubeconfig.
     #[error("could not use the kubeconfig {path}")]

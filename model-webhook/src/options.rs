@@ -10,6 +10,7 @@ use crate::admission::Defaults;
 
 /// How the webhook runs.
 #[derive(Clone, Debug, clap::Args)]
+#[non_exhaustive]
 pub struct Options {
     /// Kubeconfig file. Absent: that of `KUBECONFIG` or of the home directory, else the pod's service account.
     #[arg(long, env = "MODEL_WEBHOOK_KUBECONFIG")]

@@ -27,6 +27,7 @@ const FINISH: Duration = Duration::from_secs(10);
 
 /// Why the webhook could not start or ended.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A port is taken or not allowed.
     #[error("could not listen on port {port}: stop what uses it, or choose another port")]

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 
 /// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file is missing or cannot be read.
     #[error("could not read {}: mount a certificate there, or make one with `model-webhook certificates`", path.display())]

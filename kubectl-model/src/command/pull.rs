@@ -1,7 +1,7 @@
 //! Creates a Model from the command line.
 
 use kube::api::PostParams;
-use model_core::api::{AccessMode, DeletionPolicy, Model, ModelSpec, Storage};
+use model_core::api::{Model, ModelSpec, Storage};
 
 use super::{FIELD_MANAGER, wait};
 use crate::cli::Pull;
@@ -40,22 +40,8 @@ pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
         None => source::suggested_name(&source)?,
     };
     let secret = wish.secret.as_deref().map(|secret| object_name("secret", secret)).transpose()?;
-    let size = wish.size.clone();
-    let spec = ModelSpec {
-        source,
-        storage: Storage {
-            existing_claim: None,
-            storage_class: None,
-            size,
-            access_modes: vec![AccessMode::ReadWriteOnce],
-        },
-        preflight: false,
-        version: None,
-        credentials_secret: secret.map(str::to_owned),
-        node_selector: std::collections::BTreeMap::new(),
-        keep_revisions: 1,
-        deletion_policy: DeletionPolicy::Delete,
-        job_template: None,
-    };
+    let storage = wish.size.as_deref().map(Storage::of_size).unwrap_or_default();
+    let mut spec = ModelSpec::new(source, storage);
+    spec.credentials_secret = secret.map(str::to_owned);
     Ok((name.clone(), Model::new(&name, spec)))
 }

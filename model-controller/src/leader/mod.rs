@@ -19,6 +19,7 @@ pub const LEASE: &str = "model-controller";
 
 /// Takes part in an election: the replica that holds the lease acts, all others wait.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LeaderElection {
     /// Namespace of the lease. All replicas must name the same one.
     pub namespace: String,

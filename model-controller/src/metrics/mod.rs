@@ -146,9 +146,11 @@ mod tests {
             message: String::new(),
             at: Time(Timestamp::from_second(second).unwrap()),
         });
-        let download =
-            DownloadStatus { id: id.into(), downloaded_bytes: Some(bytes), last_failure, ..DownloadStatus::default() };
-        ModelStatus { download: Some(download), ..ModelStatus::default() }
+        let mut download = DownloadStatus::default();
+        (download.id, download.downloaded_bytes, download.last_failure) = (id.into(), Some(bytes), last_failure);
+        let mut status = ModelStatus::default();
+        status.download = Some(download);
+        status
     }
 
     #[test]

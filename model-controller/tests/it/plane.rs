@@ -55,7 +55,7 @@ fn run_controller(kubeconfig: Kubeconfig, ready: Option<std::sync::mpsc::Sender<
 /// Downloads with the loader.
 pub fn settings() -> DownloadSettings {
     let downloader = Downloader::Loader { image: "model-loader:dev".into() };
-    DownloadSettings { downloader, ..DownloadSettings::default() }
+    DownloadSettings::new(downloader)
 }
 
 pub async fn client(kubeconfig: Kubeconfig) -> Client {

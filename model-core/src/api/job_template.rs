@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Settings of the download Job and its pod. They never reach the pods that mount the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct JobTemplate {
     /// Labels added to the Job and its pod. Those of the operator win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

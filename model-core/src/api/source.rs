@@ -80,6 +80,14 @@ pub struct HuggingFaceSource {
     pub exclude: Vec<String>,
 }
 
+impl HuggingFaceSource {
+    /// All files of the branch `main` of this repository.
+    #[must_use]
+    pub fn new(repo_id: impl Into<String>) -> Self {
+        Self { repo_id: repo_id.into(), revision: main_branch(), include: Vec::new(), exclude: Vec::new() }
+    }
+}
+
 fn main_branch() -> String {
     "main".to_owned()
 }

@@ -29,6 +29,7 @@ use crate::names::{claim_name, revision_path, shared_directory};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ModelSpec {
     /// Where the files come from: exactly one of `huggingFace`, `url`, `s3`.
     pub source: Source,
@@ -76,6 +77,7 @@ pub struct ModelSpec {
     validation = rules::size_is_positive(),
     validation = rules::size_only_grows()
 )]
+#[non_exhaustive]
 pub struct Storage {
     /// A claim of the Model's namespace that is there already. The model gets a directory of its own on it, so several
     /// Models can share it. The operator never changes or deletes the claim; files stay on it when the Model goes.
@@ -99,7 +101,54 @@ pub struct Storage {
     pub access_modes: Vec<AccessMode>,
 }
 
+impl ModelSpec {
+    /// What downloads this source onto this claim, with the default of every other field.
+    ///
+    /// ```
+    /// use model_core::api::{HuggingFaceSource, Model, ModelSpec, Source, Storage};
+    ///
+    /// let source = Source::HuggingFace(HuggingFaceSource::new("acme/tiny"));
+    /// let mut spec = ModelSpec::new(source, Storage::of_size("2Gi"));
+    /// spec.version = Some("1".to_owned());
+    /// let model = Model::new("tiny", spec);
+    /// # assert_eq!(model.spec.keep_revisions, 1);
+    /// ```
+    #[must_use]
+    pub const fn new(source: Source, storage: Storage) -> Self {
+        Self {
+            source,
+            storage,
+            preflight: false,
+            version: None,
+            credentials_secret: None,
+            node_selector: BTreeMap::new(),
+            keep_revisions: one(),
+            deletion_policy: DeletionPolicy::Delete,
+            job_template: None,
+        }
+    }
+}
+
+/// A claim of the cluster's default class, as large as the source turns out to need.
+impl Default for Storage {
+    fn default() -> Self {
+        Self { existing_claim: None, storage_class: None, size: None, access_modes: read_write_once() }
+    }
+}
+
 impl Storage {
+    /// A claim of this size, for example `20Gi`, of the cluster's default class.
+    #[must_use]
+    pub fn of_size(size: impl Into<String>) -> Self {
+        Self { size: Some(size.into()), ..Self::default() }
+    }
+
+    /// A claim that is there already.
+    #[must_use]
+    pub fn existing(claim: impl Into<String>) -> Self {
+        Self { existing_claim: Some(claim.into()), ..Self::default() }
+    }
+
     /// The claim that holds the files of the Model of this name.
     #[must_use]
     pub fn claim_name(&self, model: &str) -> String {

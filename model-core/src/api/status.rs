@@ -38,6 +38,7 @@ impl Phase {
 /// What the operator saw and did. Written by the controller only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ModelStatus {
     /// Where the model is on its way. `Ready` as long as any content is published, also while a newer one is fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +82,7 @@ pub struct ModelStatus {
 /// Published content. It describes what is mounted, not the newest spec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Content {
     /// Content id: 20 hex digits that stand for source, version and refresh time.
     pub id: String,
@@ -103,9 +105,18 @@ pub struct Content {
     pub verified: bool,
 }
 
+impl Content {
+    /// Content of which no more is known than where it is and what it is of.
+    #[must_use]
+    pub const fn new(id: String, path: String, source: Source) -> Self {
+        Self { id, path, version: None, source, resolved_revision: None, bytes: None, verified: false }
+    }
+}
+
 /// Content on the claim that is not offered any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct EarlierContent {
     /// Content id.
     pub id: String,
@@ -126,6 +137,7 @@ pub struct EarlierContent {
 /// One download, with all its attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DownloadStatus {
     /// The content id that is fetched.
     pub id: String,

@@ -2,6 +2,7 @@
 
 /// Why a pod cannot be injected. The text says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Denial {
     /// No Model of that name is in the pod's namespace.
     #[error(
@@ -108,6 +109,22 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Whether the pod has to change. Otherwise it is in order, and only its Model is not, or not yet.
+    #[must_use]
+    pub const fn is_of_the_pod(&self) -> bool {
+        match self {
+            Self::ModelNotFound { .. } | Self::ModelNotReady { .. } => false,
+            Self::CannotWait { .. }
+            | Self::AnnotationInvalid { .. }
+            | Self::AnnotationsDiffer { .. }
+            | Self::ContainerNotFound { .. }
+            | Self::VolumeTaken { .. }
+            | Self::VolumeReadOnly { .. }
+            | Self::MountTaken { .. }
+            | Self::PodInvalid { .. } => true,
+        }
+    }
+
     /// One word for metrics and logs.
     #[must_use]
     pub const fn reason(&self) -> &'static str {

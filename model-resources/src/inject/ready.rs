@@ -102,14 +102,7 @@ pub fn awaited_model(
         ContentPlace::Revisions => Some(id.as_str()),
     };
     let path = model.spec.storage.content_path(namespace, name, revision);
-    let content = Content {
-        id,
-        path,
-        version: model.spec.version.clone(),
-        source: model.spec.source.clone(),
-        resolved_revision: None,
-        bytes: None,
-        verified: false,
-    };
+    let mut content = Content::new(id, path, model.spec.source.clone());
+    content.version.clone_from(&model.spec.version);
     Ok(ReadyModel { name: name.to_owned(), claim_name: model.spec.storage.claim_name(name), content })
 }

@@ -48,6 +48,7 @@ pub const CA_KEY: &str = "ca.crt";
 
 /// What the operator sets for every download, whatever the Model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DownloadSettings {
     /// Which images download.
     pub downloader: Downloader,
@@ -60,6 +61,23 @@ pub struct DownloadSettings {
     /// Secrets in each Model's namespace that the image is pulled with, after those that a Model names itself. One that
     /// is missing there is left out by the kubelet.
     pub image_pull_secrets: Vec<String>,
+}
+
+impl DownloadSettings {
+    /// What downloads with these images, and sets nothing else.
+    ///
+    /// ```
+    /// use model_core::persisted::Downloader;
+    /// use model_resources::DownloadSettings;
+    ///
+    /// let image = "registry.example.com/model-loader:v1".to_owned();
+    /// let mut settings = DownloadSettings::new(Downloader::Loader { image });
+    /// settings.env.insert("HTTPS_PROXY".to_owned(), "http://proxy:3128".to_owned());
+    /// ```
+    #[must_use]
+    pub const fn new(downloader: Downloader) -> Self {
+        Self { downloader, env: BTreeMap::new(), ca_config_map: None, image_pull_secrets: Vec::new() }
+    }
 }
 
 /// The parts in which the two modes differ.

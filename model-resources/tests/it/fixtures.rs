@@ -1,30 +1,25 @@
 //! Models as an API server would hand them out.
 
 use model_core::api::{
-    DeletionPolicy, HuggingFaceSource, JobTemplate, Model, ModelSpec, S3Source, Source, Storage, UrlSource,
+    Content, HuggingFaceSource, JobTemplate, Model, ModelSpec, ModelStatus, Phase, S3Source, Source, Storage, UrlSource,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_resources::DownloadSettings;
 
 /// A stored Model with this source, and nothing else set that has a default.
 pub fn model(name: &str, source: Source) -> Model {
-    let storage: Storage = serde_json::from_value(serde_json::json!({ "size": "20Gi" })).unwrap();
-    let spec = ModelSpec {
-        source,
-        storage,
-        preflight: false,
-        version: None,
-        credentials_secret: None,
-        node_selector: [].into(),
-        keep_revisions: 1,
-        deletion_policy: DeletionPolicy::Delete,
-        job_template: None,
-    };
-    let mut model = Model::new(name, spec);
+    let mut model = Model::new(name, ModelSpec::new(source, Storage::of_size("20Gi")));
     model.metadata.namespace = Some("team-a".into());
     model.metadata.uid = Some("0b5ee3ac-0d9c-4b1c-a2fd-7a1b6b5bb001".into());
     model.metadata.generation = Some(1);
     model
+}
+
+/// A status with this phase and this content.
+pub fn status(phase: Phase, content: Option<Content>) -> ModelStatus {
+    let mut status = ModelStatus::default();
+    (status.phase, status.content) = (Some(phase), content);
+    status
 }
 
 /// The Model as the builders take it.
@@ -68,7 +63,7 @@ pub fn stock() -> DownloadSettings {
 
 pub fn loader() -> DownloadSettings {
     let image = "registry.example.com/model-loader:v0.1.0".into();
-    DownloadSettings { downloader: Downloader::Loader { image }, ..DownloadSettings::default() }
+    DownloadSettings::new(Downloader::Loader { image })
 }
 
 /// A Job template with every field set; its labels and annotations try to replace the operator's.

@@ -3,7 +3,7 @@
 use json_patch::Patch;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use model_core::api::{Content, Model, ModelStatus, Phase};
+use model_core::api::{Content, Model, Phase};
 use model_core::names::revision_path;
 use model_core::persisted::wanted_content_id;
 use model_resources::gate::{Verdict, awaited, judge, lift};
@@ -13,7 +13,7 @@ use model_resources::inject::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::fixtures::{hugging_face, model};
+use crate::fixtures::{hugging_face, model, status};
 use crate::injection::apply;
 use crate::injection_properties;
 
@@ -34,7 +34,7 @@ fn content(model: &Model, place: ContentPlace) -> Content {
 }
 
 fn with_status(mut model: Model, phase: Phase, content: Option<Content>) -> Model {
-    model.status = Some(ModelStatus { phase: Some(phase), content, ..ModelStatus::default() });
+    model.status = Some(status(phase, content));
     model
 }
 

@@ -11,15 +11,9 @@ pub const ID: &str = "0123456789abcdef0123";
 
 /// A Ready Model of this source; published by the loader, or by a stock image.
 pub fn ready(name: &str, source: Source, path: &str) -> ReadyModel {
-    let content = Content {
-        id: ID.into(),
-        path: path.into(),
-        version: (!path.is_empty()).then(|| "3.1".into()),
-        source,
-        resolved_revision: None,
-        bytes: None,
-        verified: !path.is_empty(),
-    };
+    let mut content = Content::new(ID.into(), path.into(), source);
+    content.version = (!path.is_empty()).then(|| "3.1".into());
+    content.verified = !path.is_empty();
     ReadyModel { name: name.into(), claim_name: format!("model-{name}"), content }
 }
 

@@ -48,7 +48,8 @@ fn the_job_with_every_field_and_operator_environment() {
         ("HOME".to_owned(), "/root".to_owned()),
     ];
     for (mode, settings) in [("stock", stock()), ("loader", loader())] {
-        let settings = DownloadSettings { env: env.clone().into(), ..settings };
+        let mut settings = settings;
+        settings.env = env.clone().into();
         let job = download_job(&persisted(&model), &settings, CLAIM_UID);
         insta::assert_yaml_snapshot!(format!("job_every_field_{mode}"), job);
     }
@@ -60,7 +61,8 @@ fn the_plan_job_has_no_claim_and_is_for_our_loader_only() {
         let mut model = model("llama-3-8b", source);
         model.spec.credentials_secret = Some("credentials".into());
         model.spec.job_template = Some(full_template());
-        let settings = DownloadSettings { ca_config_map: Some("company-ca".into()), ..loader() };
+        let mut settings = loader();
+        settings.ca_config_map = Some("company-ca".into());
         let job = plan_job(&persisted(&model), &settings).unwrap();
         let pod = job.spec.as_ref().unwrap().template.spec.as_ref().unwrap();
         assert!(pod.volumes.iter().flatten().all(|volume| volume.persistent_volume_claim.is_none()));
@@ -90,7 +92,8 @@ fn images_are_pulled_with_the_secrets_of_the_model_and_of_the_operator() {
             Some(serde_json::from_value(serde_json::json!({ "imagePullSecrets": secrets })).unwrap());
         let image_pull_secrets: Vec<_> = of_operator.iter().map(|&name| name.to_owned()).collect();
         for settings in [stock(), loader()] {
-            let settings = DownloadSettings { image_pull_secrets: image_pull_secrets.clone(), ..settings };
+            let mut settings = settings;
+            settings.image_pull_secrets.clone_from(&image_pull_secrets);
             let job = download_job(&persisted(&model), &settings, CLAIM_UID);
             let seen = job.spec.unwrap().template.spec.unwrap().image_pull_secrets;
             assert_eq!(
@@ -106,19 +109,22 @@ fn images_are_pulled_with_the_secrets_of_the_model_and_of_the_operator() {
 fn the_job_with_certificate_authorities_of_the_operator() {
     let model = model("llama-3-8b", hugging_face());
     let env = [("SSL_CERT_FILE".to_owned(), "/of/another/image".to_owned())];
-    let with_authorities = |settings: DownloadSettings| DownloadSettings {
-        env: env.clone().into(),
-        ca_config_map: Some("company-ca".into()),
-        ..settings
+    let with_env = |mut settings: DownloadSettings| {
+        settings.env = env.clone().into();
+        settings
+    };
+    let with_authorities = |settings: DownloadSettings| {
+        let mut settings = with_env(settings);
+        settings.ca_config_map = Some("company-ca".into());
+        settings
     };
     let job = download_job(&persisted(&model), &with_authorities(loader()), CLAIM_UID);
     insta::assert_yaml_snapshot!("job_authorities_loader", job);
 
     // The specification's Jobs stay as specified.
-    let without = DownloadSettings { env: env.clone().into(), ..stock() };
     assert_eq!(
         download_job(&persisted(&model), &with_authorities(stock()), CLAIM_UID),
-        download_job(&persisted(&model), &without, CLAIM_UID)
+        download_job(&persisted(&model), &with_env(stock()), CLAIM_UID)
     );
 }
 

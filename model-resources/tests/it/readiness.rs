@@ -4,18 +4,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use model_core::api::{Content, Model, ModelStatus, Phase};
 use model_resources::inject::ready_model;
 
-use crate::fixtures::{hugging_face, model};
+use crate::fixtures::{hugging_face, model, status};
 
 fn content() -> Content {
-    Content {
-        id: "0123456789abcdef0123".into(),
-        path: "revisions/0123456789abcdef0123".into(),
-        version: Some("3.1".into()),
-        source: hugging_face(),
-        resolved_revision: None,
-        bytes: Some(7),
-        verified: true,
-    }
+    let id = "0123456789abcdef0123";
+    let mut content = Content::new(id.into(), format!("revisions/{id}"), hugging_face());
+    (content.version, content.bytes, content.verified) = (Some("3.1".into()), Some(7), true);
+    content
 }
 
 fn in_status(status: ModelStatus) -> Model {
@@ -30,7 +25,7 @@ fn denial(model: Option<&Model>) -> String {
 
 #[test]
 fn a_ready_model_is_mounted_as_its_status_says() {
-    let status = ModelStatus { phase: Some(Phase::Ready), content: Some(content()), ..ModelStatus::default() };
+    let status = status(Phase::Ready, Some(content()));
     let mut model = in_status(status);
     // A newer wish does not change what is mounted.
     model.spec.version = Some("3.2".into());
@@ -42,21 +37,15 @@ fn a_ready_model_is_mounted_as_its_status_says() {
 
 #[test]
 fn denials_use_the_words_of_the_specification_and_say_what_to_do() {
-    let failed = ModelStatus {
-        phase: Some(Phase::Failed),
-        message: Some("repository meta-llama/Llama was not found.".into()),
-        ..ModelStatus::default()
-    };
-    let downloading = ModelStatus {
-        phase: Some(Phase::Downloading),
-        progress: Some(42),
-        message: Some("x".into()),
-        ..ModelStatus::default()
-    };
-    let unknown_size = ModelStatus { phase: Some(Phase::Downloading), ..ModelStatus::default() };
-    let ready = ModelStatus { phase: Some(Phase::Ready), content: Some(content()), ..ModelStatus::default() };
-    let unclear = ModelStatus { phase: Some(Phase::Ready), ..ModelStatus::default() };
-    let pending = ModelStatus { message: Some("waiting for the old Job to go".into()), ..ModelStatus::default() };
+    let mut failed = status(Phase::Failed, None);
+    failed.message = Some("repository meta-llama/Llama was not found.".into());
+    let mut downloading = status(Phase::Downloading, None);
+    (downloading.progress, downloading.message) = (Some(42), Some("x".into()));
+    let unknown_size = status(Phase::Downloading, None);
+    let ready = status(Phase::Ready, Some(content()));
+    let unclear = status(Phase::Ready, None);
+    let mut pending = ModelStatus::default();
+    pending.message = Some("waiting for the old Job to go".into());
     let mut deleted = in_status(ready);
     deleted.metadata.deletion_timestamp = Some(Time("2026-01-01T00:00:00Z".parse().unwrap()));
     insta::assert_yaml_snapshot!([

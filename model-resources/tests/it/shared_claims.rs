@@ -2,13 +2,13 @@
 
 use json_patch::Patch;
 use k8s_openapi::api::core::v1::Pod;
-use model_core::api::{Model, ModelStatus, Phase};
+use model_core::api::{Model, Phase};
 use model_resources::gate::{Awaited, Verdict, awaited, judge};
 use model_resources::inject::{ContentPlace, awaited_model, inject, inject_and_gate, parse};
 use model_resources::{DownloadSettings, download_job};
 use serde_json::{Value, json};
 
-use crate::fixtures::{hugging_face, loader, model, persisted, stock, url};
+use crate::fixtures::{hugging_face, loader, model, persisted, status, stock, url};
 use crate::injection::apply;
 
 fn on_claim(name: &str, claim: &str) -> Model {
@@ -112,7 +112,7 @@ fn a_pod_waits_for_what_it_mounts_of_a_shared_claim() {
             for (index, model) in models.iter_mut().enumerate() {
                 let content = (index < published).then(|| ready[index].content.clone());
                 let phase = if content.is_some() { Phase::Ready } else { Phase::Downloading };
-                model.status = Some(ModelStatus { phase: Some(phase), content, ..ModelStatus::default() });
+                model.status = Some(status(phase, content));
             }
             let find = |name: &str| models.iter().find(|model| model.metadata.name.as_deref() == Some(name));
             let verdict = judge(&waiting, find);

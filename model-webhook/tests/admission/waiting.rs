@@ -8,7 +8,7 @@ use crate::world::{answer, answer_with, asking, cache, model, patched, pod, read
 
 /// What `config/` has: a loader.
 fn waiting_by_default() -> Defaults {
-    Defaults { when_not_ready: WhenNotReady::Wait, content_place: ContentPlace::Revisions }
+    Defaults::new(WhenNotReady::Wait, ContentPlace::Revisions)
 }
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_pod_that_may_wait_is_admitted_behind_a_gate() {
     let annotated = |models: &str, when: &str| {
         pod(json!({ "models.main-currents.news/inject": models, "models.main-currents.news/when-not-ready": when }))
     };
-    let loader = |when_not_ready| Defaults { when_not_ready, content_place: ContentPlace::Revisions };
+    let loader = |when_not_ready| Defaults::new(when_not_ready, ContentPlace::Revisions);
     for (name, pod, default) in [
         ("by annotation", annotated("loading", "wait"), WhenNotReady::Deny),
         ("by flag", asking("loading"), WhenNotReady::Wait),

@@ -167,7 +167,7 @@ async fn the_controllers_account_writes_jobs_of_models_only() {
         .await
         .unwrap();
     let persisted = Persisted::try_from(&stored).unwrap();
-    let settings = |downloader| DownloadSettings { downloader, ..DownloadSettings::default() };
+    let settings = DownloadSettings::new;
     let loader = Downloader::Loader { image: "model-loader:dev".to_owned() };
 
     let jobs: Api<Job> = Api::namespaced(controller, place);

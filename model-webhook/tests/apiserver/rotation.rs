@@ -14,8 +14,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use model_controller::{Rhythm, WebhookCertificates, keep_webhook_certificates};
-use model_resources::inject::{ContentPlace, WhenNotReady};
-use model_webhook::{Options, PATH, Server};
+use model_webhook::{PATH, Server};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -26,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::cluster::{client, config, eventually, kubectl, model, namespace, ready};
-use crate::webhook::register_as;
+use crate::webhook::{options, register_as};
 
 /// Of the pods.
 const NAMESPACE: &str = "rotation";
@@ -77,17 +76,7 @@ fn write(secret: &Secret, directory: &Path) {
 
 /// A replica on a free port.
 async fn replica(directory: &Path) -> u16 {
-    let options = Options {
-        watch_namespaces: Vec::new(),
-        kubeconfig: None,
-        port: 0,
-        cert_dir: directory.to_owned(),
-        health_port: 0,
-        metrics_port: 0,
-        when_not_ready: WhenNotReady::Deny,
-        downloader: ContentPlace::Revisions,
-    };
-    let server = Server::bind(&options).await.unwrap();
+    let server = Server::bind(&options(directory, &[])).await.unwrap();
     let port = server.port().unwrap();
     tokio::spawn(server.run(client(None).await, std::future::pending()));
     port

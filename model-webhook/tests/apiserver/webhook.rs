@@ -1,7 +1,10 @@
 //! A webhook that runs in the test's process, registered with the API server for one namespace.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
+
+use clap::{Args, FromArgMatches};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhook, MutatingWebhookConfiguration, WebhookClientConfig};
@@ -9,7 +12,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use kube::Client;
 use kube::api::{Api, PostParams};
-use model_resources::inject::{ContentPlace, WhenNotReady};
 use model_webhook::{Certificates, Options, PATH, Server, ServerError, registration};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -122,6 +124,17 @@ pub async fn register_as(
     configurations.create(&PostParams::default(), &configuration).await.unwrap();
 }
 
+/// Free ports, the loader's place of files, and this directory of certificates.
+pub fn options(cert_dir: &Path, namespaces: &[&str]) -> Options {
+    let command = Options::augment_args(clap::Command::new("model-webhook"));
+    let matches = command.get_matches_from(["model-webhook", "--downloader", "loader"]);
+    let mut options = Options::from_arg_matches(&matches).unwrap();
+    (options.port, options.health_port, options.metrics_port) = (0, 0, 0);
+    cert_dir.clone_into(&mut options.cert_dir);
+    options.watch_namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
+    options
+}
+
 /// A webhook that runs.
 pub struct Running {
     pub port: u16,
@@ -145,16 +158,7 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let certificates = Certificates::generate(&["127.0.0.1".to_owned()]).unwrap();
         certificates.write(directory.path()).unwrap();
-        let options = Options {
-            kubeconfig: None,
-            port: 0,
-            cert_dir: directory.path().to_owned(),
-            health_port: 0,
-            metrics_port: 0,
-            watch_namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
-            when_not_ready: WhenNotReady::Deny,
-            downloader: ContentPlace::Revisions,
-        };
+        let options = options(directory.path(), namespaces);
         let server = Server::bind(&options).await.unwrap();
         let (port, health_port) = (server.port().unwrap(), server.health_port().unwrap());
         let metrics_port = server.metrics_port().unwrap();
