@@ -14,6 +14,17 @@
 //! - [`quantity`]: amounts as Kubernetes writes them.
 //! - [`reason`], [`report`]: the closed list of reasons, and what the loader tells the controller.
 //!
+//! ```
+//! use kube::CustomResourceExt;
+//! use model_core::api::{HuggingFaceSource, Model, ModelSpec, Source, Storage};
+//! use model_core::names::claim_name;
+//!
+//! let source = Source::HuggingFace(HuggingFaceSource::new("acme/tiny"));
+//! let model = Model::new("tiny", ModelSpec::new(source, Storage::of_size("2Gi")));
+//! assert_eq!(model.spec.storage.claim_name("tiny"), claim_name("tiny"));
+//! assert_eq!(Model::crd().spec.names.kind, "Model");
+//! ```
+//!
 //! Nothing here does I/O, knows a client or reads a clock, so any operator can embed it.
 
 pub mod api;

@@ -2,6 +2,23 @@
 //!
 //! The API server serves a watch of one namespace or of all of them. An operator that may see some only needs a watch for
 //! each, and caches that take them for one: [`Namespaces::watch`].
+//!
+//! ```no_run
+//! use futures::StreamExt;
+//! use k8s_openapi::api::core::v1::Pod;
+//! use kube::runtime::watcher;
+//! use model_watch::Namespaces;
+//!
+//! # async fn example() -> Result<(), kube::Error> {
+//! let client = kube::Client::try_default().await?;
+//! let namespaces = Namespaces::new(["team-a".to_owned(), "team-b".to_owned()]);
+//! let mut pods = namespaces.watch::<Pod>(&client, watcher::Config::default());
+//! while let Some(event) = pods.next().await {
+//!     println!("{event:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod merged;
 

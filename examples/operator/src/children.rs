@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Resource, ResourceExt};
-use model_core::api::Model;
+use model_core::api::{HuggingFaceSource, Model, ModelSpec, Source, Storage};
 use model_resources::inject::{Denial, inject, parse, ready_model};
 use serde_json::{Value, json};
 
@@ -23,19 +23,13 @@ pub enum ChildError {
 }
 
 /// The Model, which has the Assistant's name and goes with it.
-///
-/// # Errors
-/// When this operator is wrong about the form of a Model.
-pub fn model(assistant: &Assistant) -> Result<Model, ChildError> {
-    Ok(serde_json::from_value(json!({
-        "apiVersion": Model::api_version(&()),
-        "kind": Model::kind(&()),
-        "metadata": metadata(assistant),
-        "spec": {
-            "source": { "huggingFace": { "repoId": assistant.spec.repository } },
-            "storage": { "size": assistant.spec.size },
-        },
-    }))?)
+#[must_use]
+pub fn model(assistant: &Assistant) -> Model {
+    let source = Source::HuggingFace(HuggingFaceSource::new(&assistant.spec.repository));
+    let mut model = Model::new(&assistant.name_any(), ModelSpec::new(source, Storage::of_size(&assistant.spec.size)));
+    model.metadata.namespace = assistant.namespace();
+    model.metadata.owner_references = Some(assistant.controller_owner_ref(&()).into_iter().collect());
+    model
 }
 
 /// The servers, with the model's files mounted.

@@ -1,4 +1,5 @@
-//! `assistant-operator`: serves the Assistants of the current namespace.
+//! `assistant-operator`: serves the Assistants of the current namespace, and downloads their models with stock images; a
+//! real one would name the loader's image, which verifies what it downloads.
 
 use assistant_operator::run;
 use model_controller::DownloadSettings;

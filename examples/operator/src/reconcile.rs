@@ -58,7 +58,7 @@ async fn reconcile(assistant: Arc<Assistant>, client: Arc<Client>) -> Result<Act
     let (name, namespace) = (assistant.name_any(), assistant.namespace().unwrap_or_default());
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let models: Api<Model> = Api::namespaced(Client::clone(&client), &namespace);
-    let model = models.patch(&name, &params, &Patch::Apply(children::model(&assistant)?)).await?;
+    let model = models.patch(&name, &params, &Patch::Apply(children::model(&assistant))).await?;
     match children::deployment(&assistant, Some(&model)) {
         Ok(deployment) => {
             let deployments: Api<Deployment> = Api::namespaced(Client::clone(&client), &namespace);

@@ -56,3 +56,17 @@ fn mounts(container: &Value) -> Vec<&str> {
     let mounts = container["volumeMounts"].as_array().into_iter().flatten();
     mounts.map(|mount| mount["mountPath"].as_str().unwrap()).collect()
 }
+
+/// The manifests that the first pages show.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_pages_show_is_accepted() {
+    for (page, manifests) in [("README.md", 2), ("docs/models.md", 3)] {
+        let text = std::fs::read_to_string(config("..").join(page)).unwrap();
+        let shown: Vec<_> = text.split("```yaml\n").skip(1).map(|part| part.split_once("```").unwrap().0).collect();
+        assert_eq!(shown.len(), manifests, "{page}");
+        for manifest in shown {
+            let created = kubectl(&["create", "--dry-run=server", "-f", "-"], manifest).await;
+            created.unwrap_or_else(|error| panic!("{page}: {error}\n{manifest}"));
+        }
+    }
+}
