@@ -57,6 +57,8 @@ pub enum Outcome {
     Succeeded(Published),
     /// The source said what there is to download. Nothing was downloaded.
     Planned(Planned),
+    /// Published content was read again.
+    Verified(Verified),
     /// Nothing was published.
     Failed(Failure),
 }
@@ -94,6 +96,64 @@ pub struct Planned {
     pub files: u64,
 }
 
+/// What reading published content again found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// Bytes of all files as they were published.
+    pub bytes: u64,
+    /// Number of files as they were published.
+    pub files: u64,
+    /// Number of files that are not as they were published. 0: all is well.
+    pub fault_count: u64,
+    /// The first of them by path, as many as fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<CheckedFile>,
+}
+
+/// One file of published content that was read again: also one line of the loader's standard output, after the progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckedFile {
+    /// Path below the content's directory. That of an extra file is anybody's.
+    pub file: String,
+    /// Bytes as published. Absent for an extra file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How it is.
+    pub state: FileState,
+}
+
+/// How a file of published content is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FileState {
+    /// As it was published.
+    Ok,
+    /// Its bytes or its length are others, or it is no ordinary file.
+    Changed,
+    /// It is not there.
+    Missing,
+    /// It is there and was not published.
+    Extra,
+    /// The volume does not give its bytes.
+    Unreadable,
+}
+
+impl FileState {
+    /// The word for people, as it is written in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Changed => "changed",
+            Self::Missing => "missing",
+            Self::Extra => "extra",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// Why a download failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,14 +171,23 @@ impl Outcome {
         serde_json::from_str(termination_message.trim()).ok()
     }
 
-    /// The termination message, at most [`MAX_OUTCOME_BYTES`] long: a longer failure message is cut at a character.
+    /// The termination message, at most [`MAX_OUTCOME_BYTES`] long: a longer failure message is cut at a character, and of
+    /// many faults the last are left out.
     #[must_use]
     pub fn to_termination_message(&self) -> String {
         let text = |outcome: &Self| serde_json::to_string(outcome).unwrap_or_default();
         let mut outcome = self.clone();
         let mut json = text(&outcome);
         while json.len() > MAX_OUTCOME_BYTES {
-            let Self::Failed(failure) = &mut outcome else { break };
+            let failure = match &mut outcome {
+                Self::Failed(failure) => failure,
+                Self::Verified(verified) if !verified.faults.is_empty() => {
+                    verified.faults.pop();
+                    json = text(&outcome);
+                    continue;
+                }
+                _ => break,
+            };
             let excess = json.len() - MAX_OUTCOME_BYTES;
             let mut end = failure.message.len().saturating_sub(excess.max(1));
             while !failure.message.is_char_boundary(end) {
@@ -180,6 +249,18 @@ mod tests {
             prop_assert!(text.len() <= MAX_OUTCOME_BYTES);
             let Some(Outcome::Failed(failure)) = Outcome::parse(&text) else { panic!("{text}") };
             prop_assert_eq!(failure.reason, Reason::NetworkError);
+        }
+
+        #[test]
+        fn faults_of_any_number_fit_and_are_all_counted(paths in prop::collection::vec("\\PC{0,300}", 0..60)) {
+            let fault = |file: String| CheckedFile { file, bytes: None, state: FileState::Extra };
+            let faults: Vec<_> = paths.into_iter().map(fault).collect();
+            let verified = Verified { bytes: 1, files: 1, fault_count: faults.len() as u64, faults: faults.clone() };
+            let text = Outcome::Verified(verified).to_termination_message();
+            prop_assert!(text.len() <= MAX_OUTCOME_BYTES);
+            let Some(Outcome::Verified(read)) = Outcome::parse(&text) else { panic!("{text}") };
+            prop_assert_eq!(read.fault_count, faults.len() as u64);
+            prop_assert!(faults.starts_with(&read.faults));
         }
     }
 }

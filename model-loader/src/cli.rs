@@ -36,10 +36,7 @@ pub enum Command {
     /// Take earlier content off a volume: set aside what nobody uses, then put it back or delete it.
     Prune(Prune),
     /// Read a published directory again and name each file that is changed, missing or extra. Exits with 2 if there is any.
-    Verify {
-        /// The directory.
-        dir: PathBuf,
-    },
+    Verify(Verify),
 }
 
 impl Command {
@@ -49,7 +46,7 @@ impl Command {
             Self::Pull(args) => args.termination_log.as_deref(),
             Self::Plan(args) => args.termination_log.as_deref(),
             Self::Prune(args) => args.termination_log.as_deref(),
-            Self::Verify { .. } => None,
+            Self::Verify(args) => args.termination_log.as_deref(),
         }
     }
 }
@@ -104,6 +101,20 @@ pub struct Prune {
     #[arg(long, value_name = "NAME")]
     pub delete: Vec<String>,
     /// File to write the cause of a failure to, as JSON of less than 4 kB: the termination message of a container.
+    #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
+    pub termination_log: Option<PathBuf>,
+}
+
+/// Read a published directory again.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Print progress, and then every file, as lines of JSON. Without it only files that are not as they were published are
+    /// printed.
+    #[arg(long)]
+    pub json: bool,
+    /// File to write the result to, as JSON of less than 4 kB: the termination message of a container.
     #[arg(long, value_name = "FILE", env = "MODEL_LOADER_TERMINATION_LOG")]
     pub termination_log: Option<PathBuf>,
 }

@@ -26,6 +26,8 @@ struct View {
     meter: Meter,
     bar: Option<Console>,
     lines: bool,
+    /// Whether speed is that of what is read here, and not of what is received.
+    checks: bool,
 }
 
 /// A meter that is shown until [`Display::end`].
@@ -50,9 +52,18 @@ impl Display {
     /// A bar where standard error is a terminal. `lines`: and progress for programs on standard output, unless both are
     /// the same terminal.
     pub fn start(meter: Meter, console: &Console, lines: bool) -> Self {
+        Self::begin(meter, console, lines, false)
+    }
+
+    /// The same for a check of what is there, which receives nothing.
+    pub fn start_check(meter: Meter, console: &Console, lines: bool) -> Self {
+        Self::begin(meter, console, lines, true)
+    }
+
+    fn begin(meter: Meter, console: &Console, lines: bool, checks: bool) -> Self {
         let bar = Console::is_terminal().then(|| console.clone());
         let lines = lines && !(bar.is_some() && io::stdout().is_terminal());
-        let view = View { meter, bar, lines };
+        let view = View { meter, bar, lines, checks };
         let (running, until) = mpsc::channel();
         let shown = view.clone();
         let show =
@@ -100,7 +111,8 @@ impl View {
     fn progress(&self, speed: &mut Speed) -> Progress {
         let mut progress = self.meter.progress();
         // Not what an earlier run has left: that came in no time.
-        progress.bytes_per_second = speed.at(Instant::now(), self.meter.totals().received_bytes);
+        let moved = if self.checks { progress.downloaded_bytes } else { self.meter.totals().received_bytes };
+        progress.bytes_per_second = speed.at(Instant::now(), moved);
         progress
     }
 }
@@ -137,7 +149,7 @@ mod tests {
         while blocked.load(SeqCst) < 2 {
             thread::yield_now();
         }
-        let view = View { meter: Meter::default(), bar: None, lines: true };
+        let view = View { meter: Meter::default(), bar: None, lines: true, checks: false };
         let (printed, lines) = mpsc::channel();
         let shown = thread::spawn(move || {
             let looks = AtomicUsize::new(0);

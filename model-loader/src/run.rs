@@ -3,7 +3,6 @@
 use std::{
     io::{self, Write as _},
     panic::{self, AssertUnwindSafe},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,14 +11,16 @@ use model_core::{
     reason::Reason,
     report::{Outcome, Planned, Published},
 };
-use model_loader::{Error, Meter, Network, Pruning, Totals, manifest::Manifest, plan, prune, pull, recheck, verify};
+use model_loader::{
+    Error, Meter, Network, Pruning, Totals, Verification, manifest::Manifest, plan, prune, pull, recheck, verify,
+};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 
 use crate::{
-    cli::{Command, Plan, Prune, Pull},
+    cli::{Command, Plan, Prune, Pull, Verify},
     console::Console,
     display::Display,
     outcome,
@@ -27,13 +28,12 @@ use crate::{
 
 /// Runs the command and says what to exit with.
 pub fn run(command: Command, console: &Console) -> u8 {
-    let result = match command {
-        Command::Pull(args) => return run_pull(&args, console),
-        Command::Plan(args) => return run_plan(&args, console),
-        Command::Prune(args) => return run_prune(args, console),
-        Command::Verify { dir } => run_verify(&dir, console),
-    };
-    result.unwrap_or_else(|error| report(&error, console))
+    match command {
+        Command::Pull(args) => run_pull(&args, console),
+        Command::Plan(args) => run_plan(&args, console),
+        Command::Prune(args) => run_prune(args, console),
+        Command::Verify(args) => run_verify(&args, console),
+    }
 }
 
 fn run_pull(args: &Pull, console: &Console) -> u8 {
@@ -142,19 +142,38 @@ fn run_prune(args: Prune, console: &Console) -> u8 {
     report(&error, console)
 }
 
-fn run_verify(dir: &Path, console: &Console) -> Result<u8, Error> {
+fn run_verify(args: &Verify, console: &Console) -> u8 {
     let meter = Meter::default();
-    let display = Display::start(meter.clone(), console, false);
-    let result = verify(dir, &meter);
+    let display = Display::start_check(meter.clone(), console, args.json);
+    let result = verify(&args.dir, &meter);
     display.end();
-    let verification = result?;
-    for fault in &verification.faults {
-        let _ = writeln!(io::stdout(), "{fault}");
+    let (outcome, code) = match result {
+        Ok(verification) => {
+            print_files(&verification, args.json);
+            let (files, faults) = (verification.manifest.files.len(), verification.faults.len());
+            let verified = BinaryBytes(meter.totals().verified_bytes);
+            let dir = args.dir.display();
+            console.say(&format!("{dir}: {files} files checked, {verified} as published, {faults} faults"));
+            (Outcome::Verified(verification.report()), if faults == 0 { 0 } else { 2 })
+        }
+        Err(error) => (Outcome::Failed(error.failure()), report(&error, console)),
+    };
+    outcome::leave(args.termination_log.as_deref(), &outcome);
+    code
+}
+
+/// Every file as a line of JSON, or the faults for a person.
+fn print_files(verification: &Verification, json: bool) {
+    let mut out = io::stdout().lock();
+    if json {
+        for file in verification.checked_files() {
+            let _ = writeln!(out, "{}", serde_json::to_string(&file).unwrap_or_default());
+        }
+    } else {
+        for fault in &verification.faults {
+            let _ = writeln!(out, "{fault}");
+        }
     }
-    let (files, faults) = (verification.manifest.files.len(), verification.faults.len());
-    let verified = BinaryBytes(meter.totals().verified_bytes);
-    console.say(&format!("{}: {files} files checked, {verified} as published, {faults} faults", dir.display()));
-    Ok(if faults == 0 { 0 } else { 2 })
 }
 
 /// Prints the error for a person and gives its exit code.

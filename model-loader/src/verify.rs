@@ -1,7 +1,7 @@
 //! Checks a published directory against its manifest.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     fs::{self, File},
     io::{self, Read as _},
@@ -13,7 +13,10 @@ use std::{
     thread,
 };
 
-use model_core::reason::Reason;
+use model_core::{
+    reason::Reason,
+    report::{CheckedFile, FileState, Verified},
+};
 
 use crate::{
     Error,
@@ -34,6 +37,45 @@ pub struct Verification {
     pub manifest: Manifest,
     /// Everything that is not as it should be, sorted by path. Empty: all is well.
     pub faults: Vec<Fault>,
+}
+
+impl Verification {
+    /// The sums, and the faults: a termination message.
+    #[must_use]
+    pub fn report(&self) -> Verified {
+        Verified {
+            bytes: self.manifest.bytes,
+            files: self.manifest.files.len() as u64,
+            fault_count: self.faults.len() as u64,
+            faults: self.checked_files().into_iter().filter(|file| file.state != FileState::Ok).collect(),
+        }
+    }
+
+    /// Every file that was published or found, sorted by path.
+    #[must_use]
+    pub fn checked_files(&self) -> Vec<CheckedFile> {
+        let mut files: BTreeMap<String, CheckedFile> = BTreeMap::new();
+        for published in &self.manifest.files {
+            let file = published.path.to_string();
+            files.insert(file.clone(), CheckedFile { file, bytes: Some(published.size), state: FileState::Ok });
+        }
+        for fault in &self.faults {
+            let unknown = || CheckedFile { file: fault.path.clone(), bytes: None, state: FileState::Ok };
+            files.entry(fault.path.clone()).or_insert_with(unknown).state = fault.kind.into();
+        }
+        files.into_values().collect()
+    }
+}
+
+impl From<FaultKind> for FileState {
+    fn from(kind: FaultKind) -> Self {
+        match kind {
+            FaultKind::Changed => Self::Changed,
+            FaultKind::Missing => Self::Missing,
+            FaultKind::Extra => Self::Extra,
+            FaultKind::Unreadable => Self::Unreadable,
+        }
+    }
 }
 
 /// One file that is not as it should be.
@@ -61,12 +103,7 @@ pub enum FaultKind {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            FaultKind::Changed => "changed",
-            FaultKind::Missing => "missing",
-            FaultKind::Extra => "extra",
-            FaultKind::Unreadable => "unreadable",
-        };
+        let kind = FileState::from(self.kind).as_str();
         // The name of an extra file is anybody's.
         write!(f, "{kind} {}", self.path.escape_debug())
     }
