@@ -7,10 +7,10 @@ use kube::{Client, Resource, ResourceExt};
 use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Write};
 use model_core::labels::FIELD_MANAGER;
-use model_core::names::{job_name, plan_job_name, prune_job_name};
+use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::Placement;
 use model_core::persisted::Persisted;
-use model_resources::{claim, download_job, placed, plan_job, prune_job};
+use model_resources::{claim, download_job, placed, plan_job, prune_job, verify_job};
 use serde_json::json;
 
 use crate::context::Context;
@@ -91,6 +91,17 @@ async fn make(
             // In the foreground a Job stays until its pods are gone.
             let policy = if *and_wait { PropagationPolicy::Foreground } else { PropagationPolicy::Background };
             delete_job(&context.client, model, &prune_job_name(model.name), uid, policy).await?;
+        }
+        Write::CreateVerifyJob { request, content } => {
+            let doing = "create the Job that reads the content again";
+            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
+            if let Some(job) = verify_job(model, &context.settings, claim_uid, request, content) {
+                create_job(context, model, doing, &placed(job, placement)).await?;
+            }
+        }
+        Write::DeleteVerifyJob { uid } => {
+            let name = verify_job_name(model.name);
+            delete_job(&context.client, model, &name, uid, PropagationPolicy::Background).await?;
         }
         Write::CreatePlanJob => {
             // Without a loader there is nothing to ask with, and nothing is decided that asks.

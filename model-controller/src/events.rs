@@ -1,8 +1,9 @@
-//! Events on a Model: one for each change of phase or reason, none for a mere pass.
+//! Events on a Model: one for each change of phase or reason and each damage that a check found, none for a mere
+//! pass.
 
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
-use model_core::api::{Model, ModelStatus};
+use model_core::api::{Model, ModelStatus, Verification, VerificationResult};
 use model_core::decide::Decision;
 use model_core::reason::Reason;
 use model_core::status::{DOWNLOADED, PRUNE_FAILED};
@@ -22,6 +23,9 @@ pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStat
     if let (None, Some(failure)) = (model.status.as_ref().and_then(failed), failed(status)) {
         send(context, model, Reason::PruneFailed, Some(&failure.message), action).await;
     }
+    if let Some(found) = damage(model.status.as_ref(), status) {
+        send(context, model, Reason::ContentDamaged, found.message.as_deref(), action).await;
+    }
 }
 
 async fn send(context: &Context, model: &Model, reason: Reason, note: Option<&str>, action: &str) {
@@ -35,6 +39,16 @@ async fn send(context: &Context, model: &Model, reason: Reason, note: Option<&st
     if let Err(error) = context.recorder.publish(&event, &model.object_ref(&())).await {
         tracing::warn!(%error, "could not publish an Event");
     }
+}
+
+/// What a check found that is not as it was published, where that is news.
+fn damage(before: Option<&ModelStatus>, after: &ModelStatus) -> Option<Verification> {
+    let damaged = |status: &ModelStatus| {
+        let check = status.verification.clone();
+        check.filter(|check| check.result == VerificationResult::Damaged)
+    };
+    let known = before.and_then(damaged).map(|known| known.request);
+    damaged(after).filter(|found| known.as_ref() != Some(&found.request))
 }
 
 fn is_news(before: Option<&ModelStatus>, after: &ModelStatus) -> bool {

@@ -8,11 +8,12 @@ use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use model_core::api::Model;
+use model_core::decide::is_verification_open;
 use model_core::labels;
-use model_core::names::{job_name, plan_job_name, prune_job_name};
+use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::{
     JobState, Observed, Placement, PlanState, Refusal, Users, claim_details, claim_state, is_misplaced, job_state,
-    newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted, podless, prune_job,
+    newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted, podless, prune_job, verify_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
@@ -39,6 +40,8 @@ pub(crate) struct Children {
     pub expandable: Option<bool>,
     /// The prune Job, and its pod. Boxed: it would make the future of every pass larger.
     pub prune: Option<Box<(Job, Option<Pod>)>>,
+    /// The Job that reads the published content again, and its pod. Looked for only while somebody waits for its answer.
+    pub verify: Option<Box<(Job, Option<Pod>)>>,
     /// Which contents pods name. `None` where nobody looked.
     pub users: Option<Users>,
     /// The newest warning on an unbound claim. `None` where there is none or nobody looked.
@@ -65,8 +68,11 @@ impl Children {
         let prune = context.jobs.get(&prune).map(|job| Box::new(((*job).clone(), pod_of(&job))));
         let plan = ObjectRef::new(&plan_job_name(model.name)).within(model.namespace);
         let plan = is_planned(model, claim.as_ref()).then(|| context.jobs.get(&plan)).flatten();
+        let verify = ObjectRef::new(&verify_job_name(model.name)).within(model.namespace);
+        let verify = is_verification_open(model).then(|| context.jobs.get(&verify)).flatten();
         Self {
             plan: plan.map(|job| Box::new(((*job).clone(), pod_of(&job)))),
+            verify: verify.map(|job| Box::new(((*job).clone(), pod_of(&job)))),
             claim,
             job,
             pod,
@@ -96,7 +102,16 @@ impl Children {
             let pod = newest_pod(&job, &pods).cloned();
             Box::new((job, pod))
         });
-        let plan = if is_planned(model, claim.as_ref()) { live_plan(client, model).await? } else { None };
+        let plan = if is_planned(model, claim.as_ref()) {
+            live_job(client, model, &plan_job_name(model.name)).await?
+        } else {
+            None
+        };
+        let verify = if is_verification_open(model) {
+            live_job(client, model, &verify_job_name(model.name)).await?
+        } else {
+            None
+        };
         let class_exists = match &claim {
             Some(claim) => class_exists(client, claim).await?,
             None => None,
@@ -121,6 +136,7 @@ impl Children {
             placement: None,
             expandable: None,
             prune,
+            verify,
             users: None,
             claim_warning,
             refusal,
@@ -190,6 +206,8 @@ impl Children {
         let wanted_path = model.content_path(&context.settings.downloader);
         let (prune, its_pod) = self.prune.as_deref().map_or((None, None), |(job, pod)| (Some(job), pod.as_ref()));
         let prune = prune_job(model, &claim, prune, its_pod, self.placement.as_ref());
+        let (verify, verify_pod) = self.verify.as_deref().map(|(job, pod)| (job, pod.as_ref())).unzip();
+        let verify = verify_job(model, verify, verify_pod.flatten(), now);
         let of_ours = self.claim.as_ref().filter(|_| claim.uid().is_some() && !model.shares_claim());
         let claim_details = of_ours.map(|object| claim_details(model, object, self.expandable));
         Observed {
@@ -204,6 +222,8 @@ impl Children {
             claim_details,
             prune,
             users: self.users.clone(),
+            verify,
+            can_verify: matches!(context.settings.downloader, Downloader::Loader { .. }),
         }
     }
 }
@@ -213,10 +233,15 @@ fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool 
     claim.is_none() && model.wants_plan()
 }
 
-async fn live_plan(client: &Client, model: &Persisted<'_>) -> Result<Option<Box<(Job, Option<Pod>)>>, Error> {
+/// A Job beside the download, with its newest pod.
+async fn live_job(
+    client: &Client,
+    model: &Persisted<'_>,
+    name: &str,
+) -> Result<Option<Box<(Job, Option<Pod>)>>, Error> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
-    let job = jobs.get_opt(&plan_job_name(model.name)).await;
-    let Some(job) = job.map_err(|error| Error::api("read the plan Job", error))? else { return Ok(None) };
+    let job = jobs.get_opt(name).await;
+    let Some(job) = job.map_err(|error| Error::api("read a Job beside the download", error))? else { return Ok(None) };
     let pods = live_pods(client, model).await?;
     let pod = newest_pod(&job, &pods).cloned();
     Ok(Some(Box::new((job, pod))))

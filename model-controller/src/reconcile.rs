@@ -50,7 +50,8 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
         context.downloads.is_gone(persisted.namespace, persisted.name);
         return Ok(Action::await_change());
     }
-    let cached = Children::cached(context, &persisted);
+    // Boxed: the objects are large, and every Model has a pass.
+    let cached = Box::new(Children::cached(context, &persisted));
     let next = Next::of(context, model, &persisted, &cached, now);
     let action = if next.is_settled(model) && !cached.is_stuck() {
         next.leave(context, &persisted);
@@ -107,7 +108,7 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     }
     if let Error::Refused { doing, message } = &error {
         let seen = children.observed(context, &persisted, now);
-        let decision = next.decision.refused(&seen, &write, format!("could not {doing}: {message}"));
+        let decision = next.decision.refused(&seen, &write, format!("could not {doing}: {message}"), now);
         let status = status(&seen, &decision, now);
         record(context, &model, &Next { decision, status, stand: next.stand }).await?;
     }

@@ -27,6 +27,10 @@ pub const PRUNE: &str = "models.main-currents.news/prune";
 /// Annotation on a Model: a time. A new value asks for a new download of the same spec.
 pub const REFRESH: &str = "models.main-currents.news/refresh";
 
+/// Annotation on a Model: a time. A new value asks for the published content to be read again and compared with what was
+/// published. The Job that does so carries the value of its request.
+pub const VERIFY: &str = "models.main-currents.news/verify";
+
 /// Label on a pod that the webhook gave a writable mount, whatever prefix its annotations have: `"true"`.
 ///
 /// Output, and a hint only: it selects the pods that the controller watches for the condition `ContentWritable`.

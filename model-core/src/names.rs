@@ -42,6 +42,12 @@ pub fn prune_job_name(model: &str) -> String {
     format!("model-prune-{model}")
 }
 
+/// The Job that reads the published content again.
+#[must_use]
+pub fn verify_job_name(model: &str) -> String {
+    format!("model-verify-{model}")
+}
+
 /// What the environment variables of a model start with: `MODEL_LLAMA_3_8B` for `llama-3-8b`.
 #[must_use]
 pub fn env_prefix(model: &str) -> String {
@@ -95,6 +101,7 @@ mod tests {
         assert_eq!(job_name("llama-3-8b"), "model-download-llama-3-8b");
         assert_eq!(plan_job_name("llama-3-8b"), "model-plan-llama-3-8b");
         assert_eq!(prune_job_name("llama-3-8b"), "model-prune-llama-3-8b");
+        assert_eq!(verify_job_name("llama-3-8b"), "model-verify-llama-3-8b");
         assert_eq!(env_prefix("llama-3-8b"), "MODEL_LLAMA_3_8B");
     }
 
@@ -136,7 +143,7 @@ mod tests {
         #[test]
         fn derived_names_are_dns_labels_and_distinct(a in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?", b in "[a-z0-9]([-a-z0-9]{0,46}[a-z0-9])?") {
             prop_assert!(is_model_name(&a));
-            for name in [claim_name(&a), job_name(&a), plan_job_name(&a), prune_job_name(&a)] {
+            for name in [claim_name(&a), job_name(&a), plan_job_name(&a), prune_job_name(&a), verify_job_name(&a)] {
                 prop_assert!(name.len() <= 63);
                 prop_assert!(name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'));
             }

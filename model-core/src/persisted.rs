@@ -8,6 +8,9 @@ use crate::content::content_id;
 use crate::labels;
 use crate::names::is_model_name;
 
+/// Longest value of the annotation [`labels::VERIFY`] that counts, in bytes. It is repeated in the status.
+pub const MAX_VERIFY_REQUEST: usize = 64;
+
 /// A Model as read back from the API server, so that every name a child needs is known to exist.
 #[derive(Clone, Debug)]
 pub struct Persisted<'a> {
@@ -21,6 +24,9 @@ pub struct Persisted<'a> {
     pub generation: i64,
     /// The [content id](crate::content) that spec and refresh annotation ask for.
     pub content_id: String,
+    /// The request to read the published content again: the annotation [`labels::VERIFY`], if it is a time or another word
+    /// of at most [`MAX_VERIFY_REQUEST`] characters.
+    pub verify: Option<&'a str>,
     /// The wish.
     pub spec: &'a ModelSpec,
     /// What was recorded last. `None` at first sight.
@@ -54,6 +60,7 @@ impl<'a> TryFrom<&'a Model> for Persisted<'a> {
             uid: meta.uid.as_deref().ok_or(NotPersisted::NoField("uid"))?,
             generation: meta.generation.ok_or(NotPersisted::NoField("generation"))?,
             content_id: wanted_content_id(model),
+            verify: verify_request(model),
             spec: &model.spec,
             status: model.status.as_ref(),
         })
@@ -65,6 +72,13 @@ impl<'a> TryFrom<&'a Model> for Persisted<'a> {
 pub fn wanted_content_id(model: &Model) -> String {
     let refresh = model.metadata.annotations.as_ref().and_then(|all| all.get(labels::REFRESH)).map(String::as_str);
     content_id(&model.spec.source, model.spec.version.as_deref(), refresh)
+}
+
+/// The request to read the published content again: see [`Persisted::verify`].
+#[must_use]
+pub fn verify_request(model: &Model) -> Option<&str> {
+    let request = model.metadata.annotations.as_ref()?.get(labels::VERIFY)?.as_str();
+    (1..=MAX_VERIFY_REQUEST).contains(&request.len()).then_some(request)
 }
 
 impl Persisted<'_> {

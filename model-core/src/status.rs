@@ -93,6 +93,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         claim_uid: decision.claim_uid.clone(),
         deletion_policy: decision.deletion_policy,
         earlier: decision.earlier.clone(),
+        verification: decision.verification.clone(),
         download: decision.download.clone(),
         message: Some({
             // Figures stand here alone, so that conditions change only when something does.

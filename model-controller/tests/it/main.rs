@@ -17,4 +17,5 @@ mod refused;
 mod replica;
 mod restarts;
 mod shared_claims;
+mod verifies;
 mod writers;

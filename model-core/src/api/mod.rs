@@ -5,11 +5,13 @@ mod rules;
 mod source;
 mod spec;
 mod status;
+mod verification;
 
 pub use job_template::JobTemplate;
 pub use source::{HuggingFaceSource, S3Source, Source, SourceType, UrlSource};
 pub use spec::{AccessMode, DeletionPolicy, Model, ModelSpec, Storage};
 pub use status::{Content, DownloadStatus, EarlierContent, LastFailure, ModelStatus, Phase};
+pub use verification::{Verification, VerificationResult};
 
 /// Version of the API.
 pub const VERSION: &str = "v1alpha1";

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DeletionPolicy, Source};
+use super::{DeletionPolicy, Source, Verification};
 use crate::reason::Reason;
 
 /// Where a model is on its way.
@@ -77,6 +77,9 @@ pub struct ModelStatus {
     /// The newest download, running or ended. Absent until one was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download: Option<DownloadStatus>,
+    /// The newest check of published content that the annotation `models.main-currents.news/verify` asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
 }
 
 /// Published content. It describes what is mounted, not the newest spec.

@@ -17,15 +17,17 @@ mod prune;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Content, DeletionPolicy, DownloadStatus, EarlierContent, Phase};
+use crate::api::{Content, DeletionPolicy, DownloadStatus, EarlierContent, Phase, Verification};
 use crate::observed::{ClaimState, JobState, Observed, PruneStep, refusal};
 use crate::reason::Reason;
 
 pub use prune::OFFERED_UNTIL;
 pub use retry::{JOB_TTL_SECONDS, Retry, retry};
+pub use verify::is_open as is_verification_open;
 
 /// How often a conflict with somebody else's object is looked at again.
 const CONFLICT_RECHECK: SignedDuration = SignedDuration::from_mins(1);
@@ -53,6 +55,8 @@ pub struct Decision {
     pub earlier: Vec<EarlierContent>,
     /// Why what lies beside the published content could not be removed. `None`: nothing failed that is not tried again yet.
     pub prune_failure: Option<String>,
+    /// The newest check of published content, to record.
+    pub verification: Option<Verification>,
     /// What becomes of the claim if the Model is deleted, once the writes are made. `None`: there is no claim.
     pub deletion_policy: Option<DeletionPolicy>,
     /// What is to be said of a claim that has a volume. `None`: nothing.
@@ -77,7 +81,7 @@ impl Decision {
     /// This decision after the API server refused one of its writes for good: quota, admission, an invalid object. What came
     /// before that write was done.
     #[must_use]
-    pub fn refused(self, seen: &Observed, write: &Write, message: String) -> Self {
+    pub fn refused(self, seen: &Observed, write: &Write, message: String, now: Timestamp) -> Self {
         let reason = refusal(&message).reason;
         let recorded_policy = seen.model.status.and_then(|status| status.deletion_policy);
         match write {
@@ -87,6 +91,9 @@ impl Decision {
             }
             Write::GrowClaim { .. } => Self { storage: Some((reason, message)), ..self },
             Write::CreatePruneJob(_) | Write::DeletePruneJob { .. } => Self { prune_failure: Some(message), ..self },
+            Write::CreateVerifyJob { .. } | Write::DeleteVerifyJob { .. } => {
+                Self { verification: verify::refused(seen, &message, now).or(self.verification), ..self }
+            }
             // It is in the way of what is wanted, or of nothing.
             Write::DeleteJob { .. } | Write::DeletePlanJob { .. } if self.up_to_date => self,
             Write::DeleteJob { .. } | Write::DeletePlanJob { .. } => Self { reason, message, ..self },
@@ -153,6 +160,18 @@ pub enum Write {
         /// Whether the Job stays until its pod is gone.
         and_wait: bool,
     },
+    /// Create the Job that reads published content again.
+    CreateVerifyJob {
+        /// The request that it answers.
+        request: String,
+        /// What it reads.
+        content: Box<Content>,
+    },
+    /// Delete the verify Job of this UID, and no other.
+    DeleteVerifyJob {
+        /// UID of the Job.
+        uid: String,
+    },
 }
 
 /// Decides the next step of one Model. Total and pure: equal input gives equal output.
@@ -180,7 +199,8 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
             Some(_) | None => download::next(seen, now),
         },
     };
-    prune::prune(claim::claim(next.into_decision(seen, published), seen), seen, now)
+    let decision = prune::prune(claim::claim(next.into_decision(seen, published), seen), seen, now);
+    verify::verify(decision, seen, now)
 }
 
 /// The recorded content, whether or not it still exists.
@@ -329,6 +349,7 @@ impl Step {
             failed: self.phase == Phase::Failed,
             earlier: Vec::new(),
             prune_failure: None,
+            verification: None,
             deletion_policy: None,
             storage: None,
             wants: Vec::new(),

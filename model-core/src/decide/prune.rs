@@ -17,7 +17,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Decision, Look, Step, Write, earlier};
+use super::{Decision, Look, Step, Write, earlier, verify};
 use crate::api::EarlierContent;
 use crate::observed::{ClaimState, JobState, Observed, Placement, PruneJob, PruneStep, Users};
 use crate::reason::Reason;
@@ -146,12 +146,17 @@ fn users<'a>(decision: &mut Decision, seen: &'a Observed) -> Option<&'a Users> {
 /// Removes a Job that can never run, and one in whose place another has to give a pod back what it names.
 fn replace(decision: &mut Decision, seen: &Observed, uid: &str, step: &PruneStep, misplaced: bool, now: Timestamp) {
     let Some(users) = users(decision, seen) else { return };
-    let missed = !step.only_restores() && out_of_place(seen).iter().any(|id| users.name(id));
+    let missed = !step.only_restores() && out_of_place(seen).iter().any(|id| is_named(users, seen, id));
     if misplaced || missed {
         decision.writes.push(Write::DeletePruneJob { uid: uid.to_owned(), and_wait: true });
     } else {
         look_again(decision, now.checked_add(USERS_RECHECK).unwrap_or(Timestamp::MAX));
     }
+}
+
+/// Whether a pod names this content, or one will: that of a check that has begun may still have to be made.
+fn is_named(users: &Users, seen: &Observed, id: &str) -> bool {
+    users.name(id) || verify::reads(seen, id)
 }
 
 fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
@@ -180,7 +185,7 @@ fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
             look_again(decision, recheck);
             return;
         }
-        let is_named = |known: &&EarlierContent| users.name(&known.id);
+        let is_named = |known: &&EarlierContent| is_named(users, seen, &known.id);
         let (named, free): (Vec<_>, Vec<_>) = begun.into_iter().partition(is_named);
         // Under a name that is offered lies the new copy; pods that hold the old one keep it.
         let put_back = ids(named.into_iter().filter(|known| !is_offered(known)));

@@ -13,6 +13,7 @@ mod prune;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -25,6 +26,7 @@ pub use plan::{PlanState, plan_state};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 pub use prune::{PruneJob, PruneStep, Users, prune_job};
 pub use refusal::{NOT_STARTED_WARNINGS, Podless, Refusal, next_look, not_started, podless, refusal};
+pub use verify::{VerifyJob, VerifyMark, verify_job};
 
 use crate::persisted::Persisted;
 use crate::queue::Place;
@@ -56,6 +58,10 @@ pub struct Observed<'a> {
     pub prune: PruneJob,
     /// Which contents pods name. `None` where nobody looked.
     pub users: Option<Users>,
+    /// The Job that reads the published content again.
+    pub verify: VerifyJob,
+    /// Whether there is an image that can do that.
+    pub can_verify: bool,
 }
 
 /// The claim, reduced to what can change the outcome.

@@ -180,7 +180,7 @@ fn content_of(path: &str) -> Option<&str> {
     segments.next().filter(|id| !id.is_empty() && *id != "." && *id != "..")
 }
 
-/// Whether this is the pod of a Job that the operator made.
+/// Whether this is the pod of a Job that the operator made and that uses none of the content. One that reads it does.
 fn is_own_job(meta: &ObjectMeta) -> bool {
     let managed = meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
     managed
@@ -263,6 +263,8 @@ mod tests {
         let used = |pod: Pod| Users::of_claim("model-llama", [&pod]).name("a");
         assert!(!used(owned("Job", "model-download-llama", ours.clone())));
         assert!(!used(owned("Job", "model-prune-llama", ours.clone())));
+        // It reads what it names, so that must stay.
+        assert!(used(owned("Job", "model-verify-llama", ours.clone())));
         assert!(used(owned("Job", "train", ours.clone())));
         assert!(used(owned("ReplicaSet", "model-download-llama", ours)));
         assert!(used(owned("Job", "model-download-llama", json!({}))));

@@ -12,7 +12,7 @@ use model_core::api::Source;
 use model_core::persisted::Persisted;
 
 use super::environment::Environment;
-use super::{CA_KEY, CONTAINER, DownloadSettings, Mode, claim_mount, on_claim, security};
+use super::{CA_KEY, CONTAINER, DownloadSettings, MODELS_DIR, Mode, claim_mount, on_claim, security};
 use crate::expansion::literal;
 
 /// Where the loader leaves its outcome, and Kubernetes reads it.
@@ -61,6 +61,15 @@ fn mode(model: &Persisted, image: &str, settings: &DownloadSettings, command: &s
 /// Takes earlier content off the claim. It asks nobody for anything, so it gets no credentials.
 pub(super) fn prune(image: &str, arguments: Vec<String>) -> Mode {
     let container = Container { volume_mounts: Some(vec![claim_mount()]), ..container(image, arguments) };
+    Mode { container, volumes: Vec::new(), pod_failure_policy: Some(failure_policy()) }
+}
+
+/// Reads what lies at `path` on the claim again, and can write nothing. It asks nobody for anything, so it gets no
+/// credentials.
+pub(super) fn verify(image: &str, path: &str) -> Mode {
+    let mount = VolumeMount { sub_path: Some(path.to_owned()), read_only: Some(true), ..claim_mount() };
+    let arguments = vec!["verify".to_owned(), "--json".to_owned(), MODELS_DIR.to_owned()];
+    let container = Container { volume_mounts: Some(vec![mount]), ..container(image, arguments) };
     Mode { container, volumes: Vec::new(), pod_failure_policy: Some(failure_policy()) }
 }
 

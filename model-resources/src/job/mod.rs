@@ -10,6 +10,7 @@ mod plan;
 mod prune;
 mod security;
 mod stock;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ use crate::metadata::{child_labels, child_metadata};
 pub use placement::placed;
 pub use plan::plan_job;
 pub use prune::prune_job;
+pub use verify::verify_job;
 
 /// Where the claim is mounted in the download container.
 pub const MODELS_DIR: &str = "/models";

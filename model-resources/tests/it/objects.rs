@@ -1,8 +1,8 @@
 //! Whole objects: a human reads the difference.
 
-use model_core::api::AccessMode;
+use model_core::api::{AccessMode, Content};
 use model_core::observed::PruneStep;
-use model_resources::{DownloadSettings, claim, download_job, plan_job, prune_job};
+use model_resources::{DownloadSettings, claim, download_job, plan_job, prune_job, verify_job};
 
 use crate::fixtures::{full_template, hugging_face, loader, model, persisted, sources, stock};
 
@@ -145,4 +145,24 @@ fn the_job_that_prunes() {
         assert_eq!(prune_job(&persisted(&model), &loader(), CLAIM_UID, &step).unwrap().spec, job.unwrap().spec);
         model.spec.job_template = None;
     }
+}
+
+#[test]
+fn the_job_that_verifies_cannot_write_and_has_no_credentials() {
+    let mut model = model("llama-3-8b", hugging_face());
+    model.spec.credentials_secret = Some("credentials".into());
+    model.spec.job_template = Some(full_template());
+    let content = Content {
+        id: "0a".into(),
+        path: "revisions/0a".into(),
+        version: None,
+        source: hugging_face(),
+        resolved_revision: None,
+        bytes: None,
+        verified: true,
+    };
+    let request = "2026-01-01T00:00:00Z";
+    let job = verify_job(&persisted(&model), &loader(), CLAIM_UID, request, &content);
+    insta::assert_yaml_snapshot!("job_verify", job);
+    assert_eq!(verify_job(&persisted(&model), &stock(), CLAIM_UID, request, &content), None);
 }

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
+use super::seen::alone;
 use super::world::model;
 use crate::api::{DeletionPolicy, Model};
 use crate::decide::{Decision, Look, Write, decide};
-use crate::observed::{ClaimDetails, ClaimState, JobState, Observed, Placement, PruneJob};
+use crate::observed::{ClaimDetails, ClaimState, JobState, Observed};
 use crate::persisted::Persisted;
 use crate::reason::Reason;
 use crate::status::{STORAGE_BOUND, status};
@@ -13,18 +14,12 @@ use crate::status::{STORAGE_BOUND, status};
 /// A Model whose claim asks for 1 GiB and has it.
 fn decided(model: &Model, bound: bool, details: &ClaimDetails) -> (Decision, String, String) {
     let persisted = Persisted::try_from(model).unwrap();
+    let claim = ClaimState::Ours { uid: "claim".into(), bound, trouble: None };
+    let job = JobState::Running { trouble: None, progress: None, unmounted: None, podless: None };
     let seen = Observed {
-        model: &persisted,
         wanted_path: "revisions/x".into(),
-        claim: ClaimState::Ours { uid: "claim".into(), bound, trouble: None },
-        placement: Placement::Anywhere,
-        job: JobState::Running { trouble: None, progress: None, unmounted: None, podless: None },
-        plan: crate::observed::PlanState::Absent,
-        writer: None,
-        queue: None,
         claim_details: Some(details.clone()),
-        prune: PruneJob::Absent,
-        users: None,
+        ..alone(&persisted, claim, job)
     };
     let decision = decide(&seen, Timestamp::UNIX_EPOCH);
     let status = status(&seen, &decision, Timestamp::UNIX_EPOCH);

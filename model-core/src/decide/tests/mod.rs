@@ -8,4 +8,5 @@ mod refused;
 mod seen;
 mod spec_fields;
 mod table;
+mod verify;
 mod world;

@@ -47,7 +47,7 @@ fn only_what_starts_a_download_makes_it_fail_when_it_is_refused() {
         let mut decision = decide(&seen, Timestamp::UNIX_EPOCH);
         decision.deletion_policy = Some(DeletionPolicy::Delete);
         let message = "exceeded quota: none".to_owned();
-        let refused = decision.refused(&seen, &write, message.clone());
+        let refused = decision.refused(&seen, &write, message.clone(), Timestamp::UNIX_EPOCH);
         assert_eq!((refused.phase, refused.reason, refused.failed), (phase, reason, fails), "{write:?}");
         assert_eq!(refused.storage, storage.then(|| (Reason::QuotaExceeded, message.clone())), "{write:?}");
         assert_eq!(refused.prune_failure, prune.then_some(message), "{write:?}");

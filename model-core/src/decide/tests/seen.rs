@@ -1,6 +1,6 @@
 //! What a look sees of a quiet cluster.
 
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, PruneJob, VerifyJob};
 use crate::persisted::Persisted;
 
 /// Claim and Job of a Model, and nothing else that would count.
@@ -17,5 +17,7 @@ pub fn alone<'a>(model: &'a Persisted<'a>, claim: ClaimState, job: JobState) -> 
         claim_details: None,
         prune: PruneJob::Absent,
         users: None,
+        verify: VerifyJob::Absent,
+        can_verify: false,
     }
 }

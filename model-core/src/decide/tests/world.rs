@@ -10,7 +10,7 @@ use self::prune::Prune;
 use crate::api::{AccessMode, DeletionPolicy, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, VerifyJob};
 use crate::persisted::{Downloader, Persisted};
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -231,6 +231,8 @@ impl World {
             claim_details: None,
             prune: self.prune_job(),
             users: Some(self.users()),
+            verify: VerifyJob::Absent,
+            can_verify: false,
         };
         let decision = decide(&seen, self.now);
         for _ in 0..controllers {
@@ -293,7 +295,9 @@ impl World {
             | Write::CreateJob
             | Write::SetClaimOwner { .. }
             | Write::GrowClaim { .. }
-            | Write::CreatePruneJob(_) => {}
+            | Write::CreatePruneJob(_)
+            | Write::CreateVerifyJob { .. }
+            | Write::DeleteVerifyJob { .. } => {}
         }
     }
 
