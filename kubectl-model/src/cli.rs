@@ -12,7 +12,7 @@ use clap_complete::Shell;
     name = "kubectl-model",
     bin_name = "kubectl model",
     version,
-    after_help = "Exit codes: 0 done or ready, 1 failed or not ready, 2 wrong use."
+    after_help = "Exit codes: 0 done or ready, 1 failed, damaged or not ready, 2 wrong use."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -79,6 +79,17 @@ pub(crate) enum Command {
     Refresh {
         /// Name of the Model.
         name: String,
+    },
+    /// Read the files of a Model again, on its volume, and say which are not as they were published
+    Verify {
+        /// Name of the Model.
+        name: String,
+        /// Follow it no longer than this, such as 90s, 30m or 2h. The check itself goes on.
+        #[arg(long, value_parser = span)]
+        timeout: Option<Duration>,
+        /// Form of the answer.
+        #[arg(short, long, value_enum)]
+        output: Option<Output>,
     },
     /// Print the log of a Model's newest download
     Logs {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use model_core::api::{DownloadStatus, Model, ModelStatus, Phase};
 use model_core::decide::{Retry, retry};
+use model_core::report::Progress;
 use model_core::status::DOWNLOADED;
 
 use crate::text::line;
@@ -164,6 +165,29 @@ impl Bar {
                 let message = status.message.as_deref().map(line).unwrap_or_default();
                 self.0.set_message(format!("{phase}: {message}"));
             }
+        }
+        self.0.tick();
+    }
+
+    /// How far a check of what is published is, and what holds it up.
+    pub fn draw_check(&self, name: &str, progress: Option<&Progress>, trouble: &str) {
+        self.0.set_prefix(name.to_owned());
+        let known = progress.and_then(|progress| Some((progress, progress.total_bytes.filter(|total| *total > 0)?)));
+        if let Some((progress, total)) = known {
+            let figure = |count: u64| bytes(i64::try_from(count).unwrap_or(i64::MAX));
+            let speed = progress.bytes_per_second;
+            let left = total.saturating_sub(progress.downloaded_bytes).checked_div(speed);
+            let left = left.and_then(|seconds| i64::try_from(seconds).ok());
+            let left = left.map_or_else(String::new, |seconds| format!(", ETA {}", span(seconds)));
+            let there = figure(progress.downloaded_bytes);
+            self.0.set_message(format!("{there}/{} read, {}/s{left}", figure(total), figure(speed)));
+            self.0.set_length(total);
+            self.0.set_position(progress.downloaded_bytes);
+            self.0.set_style(style(KNOWN));
+        } else {
+            self.0.set_style(style(UNKNOWN));
+            let trouble = if trouble.is_empty() { "waiting for the pod that reads the files" } else { trouble };
+            self.0.set_message(trouble.to_owned());
         }
         self.0.tick();
     }

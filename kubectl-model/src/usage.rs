@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use model_core::api::Model;
 use model_core::labels;
+use model_core::names::{prune_job_name, verify_job_name};
 
 use crate::table::table;
 use model_core::figures::bytes;
@@ -41,9 +42,20 @@ fn shown(pod: &Pod) -> String {
     let name = pod.name_any();
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     match phase {
-        _ if pod.labels().contains_key(labels::MODEL) => format!("{name} (download)"),
+        _ if pod.labels().contains_key(labels::MODEL) => format!("{name} ({})", purpose(pod)),
         Some("Succeeded" | "Failed") => format!("{name} (ended)"),
         _ => name,
+    }
+}
+
+/// What a pod of the operator's does with the claim.
+fn purpose(pod: &Pod) -> &'static str {
+    let model = pod.labels().get(labels::MODEL).map(String::as_str).unwrap_or_default();
+    let job = pod.owner_references().iter().map(|owner| owner.name.as_str()).next().unwrap_or_default();
+    match job {
+        job if job == verify_job_name(model) => "check",
+        job if job == prune_job_name(model) => "clean-up",
+        _ => "download",
     }
 }
 
@@ -93,11 +105,16 @@ mod tests {
                 "status": { "phase": phase },
             })
         };
+        let of_tiny = json!({ "models.main-currents.news/model": "tiny" });
+        let mut check = pod("model-verify-tiny-x", "team", "Running", of_tiny.clone());
+        check["metadata"]["ownerReferences"] =
+            json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "model-verify-tiny", "uid": "u" }]);
         let pods: Vec<Pod> = serde_json::from_value(json!([
             pod("server-1", "team", "Running", json!({})),
             pod("batch-1", "team", "Succeeded", json!({})),
-            pod("model-download-tiny-x", "team", "Succeeded", json!({ "models.main-currents.news/model": "tiny" })),
+            pod("model-download-tiny-x", "team", "Succeeded", of_tiny),
             pod("elsewhere", "other", "Running", json!({})),
+            check,
         ]))
         .unwrap();
         insta::assert_snapshot!(usage(&models, &claims, &pods));

@@ -57,7 +57,7 @@ pub(super) async fn report(cluster: &Cluster, subject: &Subject<'_>) -> Result<R
     let doing = format!("read pod {name}");
     let pod = cluster.api::<Pod>().get_opt(name).await.map_err(|error| cluster.error(&doing, error))?;
     match (pod, subject) {
-        (Some(pod), _) => report_on_pod(cluster, &pod).await,
+        (Some(pod), _) => Box::pin(report_on_pod(cluster, &pod)).await,
         (None, Subject::Either(_)) => Err(cluster.no_such_model(name).await?),
         (None, _) => {
             let what = format!("there is no pod of this name in namespace {}", cluster.namespace);

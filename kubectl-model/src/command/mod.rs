@@ -3,6 +3,7 @@
 mod look;
 mod pull;
 mod retry;
+mod verify;
 mod wait;
 
 use std::io::IsTerminal as _;
@@ -47,6 +48,7 @@ pub(crate) async fn run(cli: Cli) -> Result<bool, Error> {
         Command::Pull(wish) => pull::pull(&cluster, &wish).await,
         Command::Retry { name } => retry::retry(&cluster, &name).await,
         Command::Refresh { name } => refresh(&cluster, &name).await,
+        Command::Verify { name, timeout, output } => Box::pin(verify::verify(&cluster, &name, timeout, output)).await,
         Command::Logs { name, follow } => logs(&cluster, &name, follow).await,
         Command::Usage { all_namespaces } => show_usage(&cluster, all_namespaces).await,
         Command::Completion { shell } => completion(shell.into()),
@@ -59,6 +61,7 @@ fn check_names(command: &Command) -> Result<(), Error> {
         | Command::Wait { name, .. }
         | Command::Retry { name }
         | Command::Refresh { name }
+        | Command::Verify { name, .. }
         | Command::Logs { name, .. } => model_name(name).map(drop),
         Command::Why { name, .. } => look::Subject::parse(name).map(drop),
         Command::Pull(wish) => pull::model(wish).map(drop),

@@ -55,7 +55,7 @@ pub(super) async fn wait(cluster: &Cluster, name: &str, limit: Option<Duration>)
 }
 
 /// A bar can be drawn there.
-fn is_terminal() -> bool {
+pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use model_core::api::{Model, Phase};
+use model_core::api::{Model, Phase, VerificationResult};
 use model_core::decide::Retry;
 use model_core::names::job_name;
 use model_core::observed::{ClaimState, JobState, Refusal, claim_state, job_state, newest_pod, refusal};
@@ -74,6 +74,7 @@ fn findings(context: &Context) -> Vec<Finding> {
     }
     found.extend(writable(context));
     found.extend(unpruned(context));
+    found.extend(damaged(context));
     found.sort_by_key(|finding| !finding.blocks);
     found
 }
@@ -90,6 +91,19 @@ impl Context<'_> {
     fn retry(&self) -> String {
         self.kubectl(&format!("model retry {}", self.name))
     }
+}
+
+/// What the newest check of the content that is mounted now has found.
+fn damaged(context: &Context) -> Option<Finding> {
+    let status = context.view.model.status.as_ref()?;
+    let (check, mounted) = (status.verification.as_ref()?, status.content.as_ref()?);
+    if check.result != VerificationResult::Damaged || check.content.as_ref() != Some(&mounted.id) {
+        return None;
+    }
+    let (files, faults) = (check.files.unwrap_or(0), check.faults.unwrap_or(0));
+    let what = format!("a check found {faults} faults in {files} published files");
+    let finding = context.finding(Reason::ContentDamaged, what, check.message.as_deref().unwrap_or_default());
+    Some(finding.with(context.kubectl(&format!("model refresh {}", context.name))))
 }
 
 fn claim_finding(context: &Context, claim: &ClaimState) -> Option<Finding> {

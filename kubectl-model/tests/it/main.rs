@@ -9,4 +9,5 @@ mod plane;
 mod retries;
 mod shell;
 mod terminal;
+mod verify;
 mod why;

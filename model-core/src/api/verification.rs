@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A check of published content: each file read again and compared with what was published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Verification {
     /// Value of the annotation `models.main-currents.news/verify` that asked for it.
     pub request: String,

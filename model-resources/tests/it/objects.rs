@@ -152,15 +152,7 @@ fn the_job_that_verifies_cannot_write_and_has_no_credentials() {
     let mut model = model("llama-3-8b", hugging_face());
     model.spec.credentials_secret = Some("credentials".into());
     model.spec.job_template = Some(full_template());
-    let content = Content {
-        id: "0a".into(),
-        path: "revisions/0a".into(),
-        version: None,
-        source: hugging_face(),
-        resolved_revision: None,
-        bytes: None,
-        verified: true,
-    };
+    let content = Content::new("0a".into(), "revisions/0a".into(), hugging_face());
     let request = "2026-01-01T00:00:00Z";
     let job = verify_job(&persisted(&model), &loader(), CLAIM_UID, request, &content);
     insta::assert_yaml_snapshot!("job_verify", job);
