@@ -53,7 +53,7 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- with $values.downloads.maxConcurrentPerHost -}}
 {{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS_PER_HOST" (int . | toString) -}}
 {{- end -}}
-{{- if $values.certificates.selfManaged -}}
+{{- if eq (include "model-operator.maker" .root) "controller" -}}
 {{- $_ := set $env "MODEL_CONTROLLER_WEBHOOK_CERTIFICATES" "true" -}}
 {{- end -}}
 {{- with $values.watchNamespaces -}}

@@ -8,17 +8,26 @@ use crate::render::{Objects, parse, render, workspace};
 const OF_THE_RELEASE: [&str; 4] =
     ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"];
 
-fn config() -> Objects {
-    let mut objects = Objects::new();
-    for directory in ["crd", "rbac", "manager", "webhook"] {
-        for entry in std::fs::read_dir(workspace().join("config").join(directory)).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                objects.append(&mut parse(&std::fs::read_to_string(path).unwrap()));
-            }
-        }
-    }
-    objects
+fn read(path: &str) -> String {
+    std::fs::read_to_string(workspace().join("config").join(path)).unwrap()
+}
+
+/// A kustomization of `config/`, in this directory of it.
+fn kustomization(directory: &str) -> Value {
+    serde_saphyr::from_str(&read(&format!("{directory}/kustomization.yaml"))).unwrap()
+}
+
+/// The objects that a kustomization names as its resources.
+fn resources(directory: &str) -> Objects {
+    let kustomization = kustomization(directory);
+    let paths = kustomization["resources"].as_array().unwrap().iter();
+    let files = paths.map(|path| parse(&read(&format!("{directory}/{}", path.as_str().unwrap()))));
+    files
+        .reduce(|mut all, mut file| {
+            all.append(&mut file);
+            all
+        })
+        .unwrap()
 }
 
 /// Takes the certificate out, which is another one each time.
@@ -51,14 +60,52 @@ fn stripped(mut objects: Objects) -> Objects {
 
 #[test]
 fn with_default_values_the_chart_is_what_kustomize_installs() {
-    let rendered =
-        stripped(without_certificate(render("model-system", &json!({ "image": { "tag": "dev" } })).unwrap()));
-    let mut config = stripped(config());
+    let values = json!({ "image": { "tag": "dev" }, "certificates": { "selfManaged": false } });
+    let rendered = stripped(without_certificate(render("model-system", &values).unwrap()));
+    same(&rendered, resources("."));
+
+    // With the component in place of a certificate that somebody made.
+    let rendered = stripped(render("model-system", &json!({ "image": { "tag": "dev" } })).unwrap());
+    let component = kustomization("certificates");
+    let patch = component["patches"][0]["patch"].as_str().unwrap();
+    let patch: Value = serde_saphyr::from_str(patch).unwrap();
+    assert_eq!((patch.as_array().unwrap().len(), &patch[0]["op"]), (1, &json!("add")));
+    let mut config = resources(".");
+    config.append(&mut resources("certificates"));
+    let controller = config.get_mut(&("Deployment".to_owned(), "model-controller".to_owned())).unwrap();
+    let list = patch[0]["path"].as_str().unwrap().trim_end_matches("/-");
+    controller.pointer_mut(list).unwrap().as_array_mut().unwrap().push(patch[0]["value"].clone());
+    same(&rendered, config);
+}
+
+fn same(rendered: &Objects, config: Objects) {
+    let mut config = stripped(config);
     // Its administrator makes it, and labels it.
     config.remove(&("Namespace".to_owned(), "model-system".to_owned()));
     assert_eq!(rendered.keys().collect::<Vec<_>>(), config.keys().collect::<Vec<_>>());
     for (key, object) in &config {
         assert_eq!(&rendered[key], object, "{key:?}");
+    }
+}
+
+/// What `make manifests` writes, and no kustomization names, would be installed by nobody.
+#[test]
+fn every_file_of_config_belongs_to_a_kustomization() {
+    let named = |directory: &str| {
+        let resources = kustomization(directory)["resources"].as_array().unwrap().clone();
+        let path = |path: &Value| format!("{directory}/{}", path.as_str().unwrap()).replace("./", "");
+        resources.iter().map(path).collect::<Vec<_>>()
+    };
+    let named: Vec<_> = [".", "certificates"].into_iter().flat_map(named).collect();
+    for directory in ["crd", "rbac", "manager", "webhook", "certificates"] {
+        for entry in std::fs::read_dir(workspace().join("config").join(directory)).unwrap() {
+            let file = entry.unwrap().path();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let path = format!("{directory}/{name}");
+            let is_yaml = file.extension().is_some_and(|extension| extension == "yaml");
+            let is_manifest = is_yaml && name != "kustomization.yaml";
+            assert!(!is_manifest || named.contains(&path), "{path}");
+        }
     }
 }
 

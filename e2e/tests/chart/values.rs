@@ -100,7 +100,7 @@ fn no_value_does_nothing() {
     let mut known = BTreeSet::new();
     leaves("", &defaults(), &mut known);
     let others = others();
-    // It excludes the base's own certificate: see the test of it.
+    // The base's cert-manager goes before it: see the tests of it.
     assert!(known.remove("certificates.selfManaged"));
     assert_eq!(known.iter().map(String::as_str).collect::<Vec<_>>(), others.keys().copied().collect::<Vec<_>>());
     // Without a certificate, which is another one each time, and without the CRD, which is long.
@@ -253,7 +253,7 @@ fn watched_namespaces_get_roles_in_place_of_cluster_roles() {
 
 #[test]
 fn the_controller_makes_the_certificate_with_the_rights_for_that() {
-    let values = json!({ "certificates": { "selfManaged": true }, "watchNamespaces": ["team"] });
+    let values = json!({ "watchNamespaces": ["team"] });
     let objects = render("models", &values).unwrap();
     let env = deployment(&objects, "model-controller")["containers"][0]["env"].as_array().unwrap();
     let on = json!({ "name": "MODEL_CONTROLLER_WEBHOOK_CERTIFICATES", "value": "true" });
@@ -266,6 +266,24 @@ fn the_controller_makes_the_certificate_with_the_rights_for_that() {
     for object in objects.values().filter(|object| object["webhooks"].is_array()) {
         assert!(object["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{object}");
     }
-    let both = json!({ "certificates": { "selfManaged": true, "certManager": { "enabled": true } } });
-    assert!(render("models", &both).unwrap_err().contains("only one can make the certificate"));
+    // Where cert-manager makes it, the controller does not.
+    let both = render("models", &at("certificates.certManager.enabled", json!(true))).unwrap();
+    assert!(!deployment(&both, "model-controller").to_string().contains("MODEL_CONTROLLER_WEBHOOK_CERTIFICATES"));
+    assert!(!both.contains_key(&("Role".to_owned(), "model-controller-certificates".to_owned())));
+}
+
+#[test]
+fn helm_makes_a_certificate_where_nobody_else_does() {
+    let objects = render("models", &at("certificates.selfManaged", json!(false))).unwrap();
+    let secret = &objects[&("Secret".to_owned(), "model-webhook-tls".to_owned())];
+    // Another maker takes it over where it lies, and sees by the mark that it is not its own.
+    let annotations = &secret["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+    assert_eq!(annotations[model_core::labels::RENEW_AFTER], "never");
+    assert!(!deployment(&objects, "model-controller").to_string().contains("MODEL_CONTROLLER_WEBHOOK_CERTIFICATES"));
+    let registrations: Vec<_> = objects.values().filter(|object| object["webhooks"].is_array()).collect();
+    assert_eq!(registrations.len(), 2);
+    for registration in registrations {
+        assert_eq!(registration["webhooks"][0]["clientConfig"]["caBundle"], secret["data"]["ca.crt"]);
+    }
 }

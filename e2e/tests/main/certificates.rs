@@ -1,51 +1,194 @@
-//! The controller makes the webhook's certificate, and the kubelet brings it to the replicas. Nothing else may run beside
-//! this.
+//! The webhook's certificate goes from one maker to another and back, by the real Helm and at the kubelet's own pace, and no
+//! pod is refused meanwhile. Nothing else may run beside this.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::Error;
-use e2e::deploy::{self, NAMESPACE};
-use serde_json::json;
+use e2e::deploy::{self, NAMESPACE, RELEASE};
+use e2e::{Cluster, Error};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use model_core::labels::RENEW_AFTER;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::WORKSPACE;
 use crate::scene::{Scene, files, hugging_face, pod};
 
-/// The kubelet brings a changed Secret within about a minute and a half.
-const RENEWED_WITHIN: Duration = Duration::from_mins(4);
+/// The kubelet brings a changed Secret within about a minute and a half, and each change of makers is one or two of them.
+const WITHIN: Duration = Duration::from_mins(4);
+/// Of cert-manager these two are all that the chart names.
+const CERT_MANAGER: [(&str, &str); 2] = [("Certificate", "certificates"), ("Issuer", "issuers")];
 
-/// The authority in the Secret, and the API server's of both registrations.
-fn authorities(scene: &Scene) -> Result<(String, Vec<String>), Error> {
-    let secret = ["-n", NAMESPACE, "get", "secret", "model-webhook-tls", r"-o=jsonpath={.data.ca\.crt}"];
-    let registrations = ["mutatingwebhookconfiguration/model-webhook", "validatingwebhookconfiguration/model-webhook"];
-    let trusted = r"-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
-    let trusted = registrations.map(|name| scene.cluster.run(&["get", name, trusted]));
-    Ok((scene.cluster.run(&secret)?, trusted.into_iter().collect::<Result<_, _>>()?))
+/// What the replicas are given, and what the API server trusts them by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Certificate {
+    uid: String,
+    authority: String,
+    renew_after: Option<String>,
+    /// Of both registrations.
+    trusted: Vec<String>,
 }
 
-pub async fn the_controller_takes_the_webhooks_certificate_over(scene: Scene) -> Result<(), Error> {
+impl Certificate {
+    fn of(cluster: &Cluster) -> Result<Self, Error> {
+        let secret = cluster.run(&["-n", NAMESPACE, "get", "secret", "model-webhook-tls", "-o", "json"])?;
+        let secret: Value = serde_json::from_str(&secret).expect("kubectl prints JSON");
+        let trusted = r"-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
+        let registrations = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
+        let trusted = registrations.map(|kind| cluster.run(&["get", kind, "model-webhook", trusted]));
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Ok(Self {
+            uid: text(&secret["metadata"]["uid"]).unwrap_or_default(),
+            authority: text(&secret["data"]["ca.crt"]).unwrap_or_default(),
+            renew_after: text(&secret["metadata"]["annotations"][RENEW_AFTER]),
+            trusted: trusted.into_iter().collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Made by the controller, and served by every replica: the authority before it is trusted no more.
+    fn is_the_controllers(&self) -> bool {
+        let renewed = self.renew_after.as_deref().is_some_and(|time| time != "never");
+        renewed && self.trusted.iter().all(|bundle| *bundle == self.authority)
+    }
+}
+
+/// Pods that are created all the time, one that asks for a model and one that does not. Ends with the first refusal.
+fn load(client: &Client, namespace: &str) -> (JoinSet<String>, Arc<AtomicUsize>) {
+    let created = Arc::new(AtomicUsize::new(0));
+    let mut load = JoinSet::new();
+    for annotations in [json!({ "inject": "tiny" }), json!({})] {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let pod: Pod = serde_json::from_value(pod("asks", &annotations, "true")).expect("a pod");
+        let created = created.clone();
+        load.spawn(async move {
+            let params = PostParams { dry_run: true, ..PostParams::default() };
+            loop {
+                match pods.create(&params, &pod).await {
+                    Ok(_) => created.fetch_add(1, Ordering::Relaxed),
+                    Err(error) => return format!("a pod with {annotations} was refused: {error}"),
+                };
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+    (load, created)
+}
+
+/// Waits until it is so, and fails at once where a pod is refused before.
+async fn until(
+    load: &mut JoinSet<String>,
+    what: &str,
+    mut so: impl FnMut() -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        if let Some(refused) = load.try_join_next() {
+            panic!("until {what}: {refused:?}");
+        }
+        if so()? {
+            return Ok(());
+        }
+        assert!(Instant::now() < deadline, "still waiting until {what}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Upgrades the release to these values of `certificates`.
+fn certificates(cluster: &Cluster, values: &Value, flags: &[&str]) -> Result<(), Error> {
+    let chart = Path::new(WORKSPACE).join("charts/model-operator");
+    let values = format!("certificates={values}");
+    let chart = chart.to_string_lossy();
+    let upgrade = ["upgrade", RELEASE, &chart, "-n", NAMESPACE, "--reset-then-reuse-values", "--set-json", &values];
+    cluster.helm(&[&upgrade[..], flags].concat())?;
+    ["model-controller", "model-webhook"].into_iter().try_for_each(|name| deploy::rolled_out(cluster, name))
+}
+
+/// Whether every replica serves a certificate that ends in years.
+fn all_serve_helms(cluster: &Cluster) -> Result<bool, Error> {
+    let now = jiff::Timestamp::now().as_second();
+    let webhook = "-l=app.kubernetes.io/name=model-webhook";
+    let pods = cluster.run(&["-n", NAMESPACE, "get", "pods", webhook, "-o=jsonpath={.items[*].metadata.name}"])?;
+    let mut all = true;
+    for pod in pods.split_whitespace() {
+        let metrics =
+            cluster.run(&["get", "--raw", &format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics")])?;
+        let ends = metrics.lines().find_map(|line| {
+            line.strip_prefix("model_webhook_certificate_expiry_timestamp_seconds ")?.parse::<i64>().ok()
+        });
+        all &= ends.expect("each replica tells its certificate's end") - now > 365 * 24 * 60 * 60;
+    }
+    Ok(all && !pods.is_empty())
+}
+
+/// The kinds that cert-manager's own installation brings, here without anybody who acts on them.
+fn cert_manager_kinds() -> Value {
+    let kind = |(kind, plural): (&str, &str)| {
+        let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": { "name": format!("{plural}.cert-manager.io") },
+            "spec": {
+                "group": "cert-manager.io",
+                "scope": "Namespaced",
+                "names": { "kind": kind, "plural": plural },
+                "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }],
+            },
+        })
+    };
+    json!({ "apiVersion": "v1", "kind": "List", "items": CERT_MANAGER.map(kind) })
+}
+
+pub async fn the_certificate_goes_from_maker_to_maker(scene: Scene) -> Result<(), Error> {
     let repository = scene.repository("tiny");
     scene.hub.repository(&repository, &files("certificates"))?;
     scene.model("tiny", &hugging_face(&repository))?;
     scene.ready("tiny").await?;
-    let rights = format!("{WORKSPACE}/config/certificates/rbac.yaml");
-    scene.cluster.run(&["apply", "-f", &rights])?;
-    let (before, _) = authorities(&scene)?;
-    deploy::set_controller_env(&scene.cluster, &["MODEL_CONTROLLER_WEBHOOK_CERTIFICATES=true"])?;
+    let cluster = &scene.cluster;
+    let (mut load, created) = load(&cluster.client(), &scene.namespace);
+    until(&mut load, "the controller's is served", || Ok(Certificate::of(cluster)?.is_the_controllers())).await?;
+    let first = Certificate::of(cluster)?;
 
-    let asks = pod("asks", &json!({ "inject": "tiny" }), "true").to_string();
-    let deadline = Instant::now() + RENEWED_WITHIN;
-    loop {
-        let created = ["-n", &scene.namespace, "create", "--dry-run=server", "-f", "-"];
-        let answer = scene.cluster.feed(&created, &asks)?;
-        assert!(answer.ok, "a pod was refused while the certificate changed: {}", answer.text);
-        let (now, trusted) = authorities(&scene)?;
-        // Of one line again: the old authority is trusted until every replica serves the new certificate.
-        if now != before && trusted.iter().all(|bundle| *bundle == now) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the certificate was not renewed; trusted are {trusted:?}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    // As docs/install.md says. What the replicas serve for a minute yet stays trusted beside the new one.
+    certificates(cluster, &json!({ "selfManaged": false }), &["--take-ownership", "--force-conflicts"])?;
+    let helms = Certificate::of(cluster)?;
+    assert_eq!((&helms.uid, helms.renew_after.as_deref()), (&first.uid, Some("never")));
+    assert_ne!(helms.authority, first.authority);
+    until(&mut load, "Helm's is served", || all_serve_helms(cluster)).await?;
+
+    certificates(cluster, &json!({ "selfManaged": true }), &[])?;
+    until(&mut load, "the controller's is served again", || Ok(Certificate::of(cluster)?.is_the_controllers())).await?;
+    let again = Certificate::of(cluster)?;
+    assert_eq!(again.uid, first.uid, "the Secret was never away");
+    assert!(again.authority != helms.authority && again.authority != first.authority);
+
+    // cert-manager takes its time. Until it has issued one, all stays as it is.
+    let kinds = cluster.feed(&["apply", "-f", "-"], &cert_manager_kinds().to_string())?;
+    assert!(kinds.ok, "{}", kinds.text);
+    for (_, plural) in CERT_MANAGER {
+        cluster.run(&[
+            "wait",
+            "--for=condition=Established",
+            &format!("crd/{plural}.cert-manager.io"),
+            "--timeout=60s",
+        ])?;
     }
-    deploy::set_controller_env(&scene.cluster, &["MODEL_CONTROLLER_WEBHOOK_CERTIFICATES-"])?;
-    scene.cluster.run(&["delete", "-f", &rights]).map(drop)
+    certificates(cluster, &json!({ "certManager": { "enabled": true } }), &[])?;
+    let issued_into = ["get", "certificates.cert-manager.io/model-webhook", "-o=jsonpath={.spec.secretName}"];
+    assert_eq!(cluster.run(&[&["-n", NAMESPACE], &issued_into[..]].concat())?, "model-webhook-tls");
+    assert_eq!(Certificate::of(cluster)?, again);
+
+    // And back, so that later scenarios find the operator as it was. Each upgrade after it is an ordinary one.
+    certificates(cluster, &json!({ "certManager": { "enabled": false } }), &[])?;
+    certificates(cluster, &json!({ "selfManaged": true }), &[])?;
+    until(&mut load, "all is as it was", || Ok(Certificate::of(cluster)? == again)).await?;
+    let definitions = CERT_MANAGER.map(|(_, plural)| format!("crd/{plural}.cert-manager.io"));
+    cluster.run(&["delete", &definitions[0], &definitions[1]])?;
+    println!("{} pods were created while the certificate changed", created.load(Ordering::Relaxed));
+    assert!(load.try_join_next().is_none(), "a pod was refused");
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The chart, by the real Helm: what an administrator does to the operator, and what pods and Models see of it.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use e2e::deploy::{self, NAMESPACE, RELEASE};
 use e2e::wait::Seen;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use test_hub::{Fault, Rule};
 
 use crate::WORKSPACE;
-use crate::scene::{Scene, digest_script, digests, files, hugging_face, parse_digests, phase, pod};
+use crate::scene::{PATIENCE, Scene, digest_script, digests, files, hugging_face, parse_digests, phase, pod};
 
 /// Slow enough that the download lasts until the operator is gone.
 const BYTES_PER_SECOND: u64 = 100_000;
@@ -63,6 +64,12 @@ async fn life(scene: &Scene) -> Result<(), Error> {
     without_the_operator(scene).await?;
 
     install(&scene.cluster)?;
+    // The certificate is there already, so the webhook answers before the API server is told to trust it once more.
+    let deadline = Instant::now() + Duration::from_secs(PATIENCE);
+    while trusted(scene)?.is_empty() {
+        assert!(Instant::now() < deadline, "the API server does not trust the webhook");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     // The controller has looked at every Model again once the one that was still downloading is Ready.
     scene.ready("late").await?;
     let status = scene.ready("tiny").await?;
@@ -114,11 +121,15 @@ async fn without_the_operator(scene: &Scene) -> Result<(), Error> {
 /// The webhook's certificate, and what the API server trusts.
 fn certificate(scene: &Scene) -> Result<Value, Error> {
     let secret = ["-n", NAMESPACE, "get", "secret", "model-webhook-tls", "-o", "jsonpath={.data}"];
-    let trusted = r"-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
-    let trusted = scene.cluster.run(&["get", "mutatingwebhookconfiguration", "model-webhook", trusted])?;
+    let trusted = trusted(scene)?;
     let secret: Value = serde_json::from_str(&scene.cluster.run(&secret)?).expect("kubectl prints JSON");
     assert!(!trusted.is_empty() && secret["ca.crt"] == trusted, "the API server trusts the certificate that is served");
     Ok(secret)
+}
+
+fn trusted(scene: &Scene) -> Result<String, Error> {
+    let trusted = r"-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
+    scene.cluster.run(&["get", "mutatingwebhookconfiguration", "model-webhook", trusted])
 }
 
 fn running(pod: Option<&Pod>) -> Seen<()> {

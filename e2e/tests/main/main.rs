@@ -146,7 +146,7 @@ fn alone() -> Vec<Scenario> {
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),
         scenario("webhook_without_rights", webhook_down::a_webhook_without_rights_does_not_become_ready),
         scenario("chart", chart::the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again),
-        scenario("certificate", certificates::the_controller_takes_the_webhooks_certificate_over),
+        scenario("certificate", certificates::the_certificate_goes_from_maker_to_maker),
     ]
 }
 

@@ -50,9 +50,13 @@ pub fn check(
         let of_role: Vec<_> = addresses.iter().filter(|(name, _)| name == role).map(|(_, address)| address).collect();
         let text = std::fs::read_to_string(log).expect("the API server's log can be read");
         let used: BTreeSet<_> = text.lines().filter_map(|line| request(line, &of_role)).collect();
-        let mut rights = rights(&cluster.run(&["get", "clusterrole", role, "-o", "json"])?);
-        let of_namespace = ["-n", deploy::NAMESPACE, "get", "role", role, "--ignore-not-found", "-o", "json"];
-        rights.extend(self::rights(&cluster.run(&of_namespace)?));
+        let mut rights = BTreeSet::new();
+        for name in [role, &format!("{role}-certificates")] {
+            for kind in ["clusterrole", "role"] {
+                let get = ["-n", deploy::NAMESPACE, "get", kind, name, "--ignore-not-found", "-o", "json"];
+                rights.extend(self::rights(&cluster.run(&get)?));
+            }
+        }
         let unused: Vec<_> =
             rights.into_iter().filter(|right| !used.contains(right) && !is_checked_by_admission(right)).collect();
         let word = if unused.is_empty() { "ok" } else { "FAILED" };
