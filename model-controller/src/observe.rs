@@ -30,7 +30,7 @@ pub(crate) struct Children {
     pub claim: Option<PersistentVolumeClaim>,
     pub job: Option<Job>,
     pub pod: Option<Pod>,
-    /// The Job that asks the source, and its pod. Looked for only while there is no claim.
+    /// The Job that asks the source, and its pod. Looked for only until the download is recorded.
     pub plan: Option<Box<(Job, Option<Pod>)>>,
     /// Whether the claim's storage class exists. `None` where nobody looked.
     pub class_exists: Option<bool>,
@@ -228,9 +228,12 @@ impl Children {
     }
 }
 
-/// Whether the Job that asks the source has a say: there is no claim yet.
+/// Whether the Job that asks the source has a say: there is no claim yet, or there is and what the source said is not
+/// recorded, because a controller died in between.
 fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool {
-    claim.is_none() && model.wants_plan()
+    let recorded = model.status.and_then(|status| status.download.as_ref());
+    let is_recorded = recorded.is_some_and(|download| download.id == model.content_id && download.started_at.is_some());
+    model.wants_plan() && (claim.is_none() || !is_recorded)
 }
 
 /// A Job beside the download, with its newest pod.
