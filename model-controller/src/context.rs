@@ -3,7 +3,6 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Client;
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use model_resources::DownloadSettings;
 
@@ -26,7 +25,6 @@ pub(crate) struct Context {
     pub progress: ProgressLines,
     pub writers: Writers,
     pub downloads: Downloads,
-    pub recorder: Recorder,
     pub backoff: Backoff,
     pub leadership: Leadership,
     pub metrics: Metrics,

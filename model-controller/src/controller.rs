@@ -13,7 +13,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Error;
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{Lookup, ObjectRef, Store, reflector, store};
 use kube::runtime::{Config, WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -216,9 +215,7 @@ impl Controller {
             model_changes
         }
         .flatten_stream();
-        let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
         let context = Arc::new(Context {
-            recorder: Recorder::new(client.clone(), reporter),
             client,
             settings,
             claims,

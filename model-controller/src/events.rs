@@ -1,43 +1,108 @@
-//! Events on a Model: one for each change of phase or reason and each damage that a check found, none for a mere
-//! pass.
+//! Events, none twice: the name of each follows from what it tells, so the API server knows one that was told before,
+//! also after a restart and from a second controller.
 
-use kube::Resource;
-use kube::runtime::events::{Event, EventType};
-use model_core::api::{Model, ModelStatus, Verification, VerificationResult};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use model_core::api::{Model, ModelStatus, Phase, Verification, VerificationResult};
 use model_core::decide::Decision;
 use model_core::reason::Reason;
 use model_core::status::{DOWNLOADED, PRUNE_FAILED};
 
 use crate::context::Context;
+use crate::controller::REPORTER;
 
 /// Longest note in bytes: the API server takes 1024.
 const MAX_NOTE: usize = 1000;
 
-/// Publishes what changed. An Event that cannot be published is logged, never a reason to repeat the pass.
-pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStatus, decision: &Decision) {
-    let action = decision.phase.as_str();
-    if is_news(model.status.as_ref(), status) {
-        send(context, model, decision.reason, status.message.as_deref(), action).await;
-    }
-    let failed = |status: &ModelStatus| status.conditions.iter().find(|known| known.type_ == PRUNE_FAILED).cloned();
-    if let (None, Some(failure)) = (model.status.as_ref().and_then(failed), failed(status)) {
-        send(context, model, Reason::PruneFailed, Some(&failure.message), action).await;
-    }
-    if let Some(found) = damage(model.status.as_ref(), status) {
-        send(context, model, Reason::ContentDamaged, found.message.as_deref(), action).await;
+/// What is told of one object.
+pub(crate) struct Told<'a> {
+    pub regarding: ObjectReference,
+    /// Name of the Event. Two of the same name tell the same.
+    pub name: &'a str,
+    pub action: &'a str,
+    pub reason: &'a str,
+    pub note: Option<&'a str>,
+    pub is_trouble: bool,
+}
+
+/// Publishes what was not told yet. An Event that cannot be published is logged, never a reason to look again.
+pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
+    let namespace = told.regarding.namespace.as_deref().unwrap_or_default();
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(told.name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        action: Some(told.action.to_owned()),
+        event_time: Some(MicroTime(Timestamp::now())),
+        note: told.note.map(bounded),
+        reason: Some(told.reason.to_owned()),
+        regarding: Some(told.regarding.clone()),
+        reporting_controller: Some(REPORTER.to_owned()),
+        reporting_instance: Some(REPORTER.to_owned()),
+        type_: Some(if told.is_trouble { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    };
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    match events.create(&PostParams::default(), &event).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => {
+            let (kind, name) = (told.regarding.kind.as_deref(), told.regarding.name.as_deref());
+            tracing::warn!(kind, name, %error, "could not publish an Event");
+        }
     }
 }
 
-async fn send(context: &Context, model: &Model, reason: Reason, note: Option<&str>, action: &str) {
-    let event = Event {
-        type_: if reason.is_trouble() { EventType::Warning } else { EventType::Normal },
-        reason: reason.as_str().to_owned(),
-        note: note.map(bounded),
-        action: action.to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &model.object_ref(&())).await {
-        tracing::warn!(%error, "could not publish an Event");
+/// Tells what this decision changes of a Model: one Event for each change of phase, reason or attempt, one when earlier
+/// content could not be removed and one for each damage that a check found, none for a mere pass.
+///
+/// It comes before the status that it tells of: a controller that dies in between tells it again, under the same name. The
+/// other way round the change would be recorded, and nobody would ever tell it.
+pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStatus, decision: &Decision) {
+    let (before, after) = (model.status.as_ref().map(word), word(status));
+    let action = decision.phase.as_str();
+    if before.as_ref() != Some(&after) {
+        let name = event_name(model, &(&before, &after));
+        send(context, model, &name, decision.reason, status.message.as_deref(), action).await;
+    }
+    let failed = |status: &ModelStatus| status.conditions.iter().find(|known| known.type_ == PRUNE_FAILED).cloned();
+    if let (None, Some(failure)) = (model.status.as_ref().and_then(failed), failed(status)) {
+        let name = event_name(model, &(PRUNE_FAILED, &failure.message));
+        send(context, model, &name, Reason::PruneFailed, Some(&failure.message), action).await;
+    }
+    if let Some(found) = damage(model.status.as_ref(), status) {
+        let name = event_name(model, &(Reason::ContentDamaged.as_str(), &found.request));
+        send(context, model, &name, Reason::ContentDamaged, found.message.as_deref(), action).await;
+    }
+}
+
+async fn send(context: &Context, model: &Model, name: &str, reason: Reason, note: Option<&str>, action: &str) {
+    let (regarding, is_trouble) = (model.object_ref(&()), reason.is_trouble());
+    tell(&context.client, &Told { regarding, name, action, reason: reason.as_str(), note, is_trouble }).await;
+}
+
+/// What is worth an Event when it changes: the phase, what became of the wanted content, and which download that was.
+#[derive(PartialEq, Hash)]
+struct Word<'a> {
+    phase: Option<&'static str>,
+    reason: Option<&'a str>,
+    download: Option<(&'a str, i32)>,
+}
+
+fn word(status: &ModelStatus) -> Word<'_> {
+    let downloaded = status.conditions.iter().find(|condition| condition.type_ == DOWNLOADED);
+    Word {
+        phase: status.phase.map(Phase::as_str),
+        reason: downloaded.map(|condition| condition.reason.as_str()),
+        download: status.download.as_ref().map(|download| (download.id.as_str(), download.attempt)),
     }
 }
 
@@ -51,15 +116,14 @@ fn damage(before: Option<&ModelStatus>, after: &ModelStatus) -> Option<Verificat
     damaged(after).filter(|found| known.as_ref() != Some(&found.request))
 }
 
-fn is_news(before: Option<&ModelStatus>, after: &ModelStatus) -> bool {
-    let word = |status: &ModelStatus| {
-        let downloaded = status.conditions.iter().find(|condition| condition.type_ == DOWNLOADED);
-        (status.phase, downloaded.map(|condition| condition.reason.clone()))
-    };
-    before.map(word) != Some(word(after))
+/// The same change in the same attempt at the same content has the same name: what goes back and forth is told once.
+fn event_name(model: &Model, change: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    (model.uid(), model.metadata.generation, change).hash(&mut hasher);
+    format!("{}.{:016x}", model.name_any(), hasher.finish())
 }
 
-pub(crate) fn bounded(message: &str) -> String {
+fn bounded(message: &str) -> String {
     let mut end = message.len().min(MAX_NOTE);
     while !message.is_char_boundary(end) {
         end -= 1;

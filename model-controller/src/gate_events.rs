@@ -1,22 +1,14 @@
 //! Events on gated pods: what they wait for, and how far that is.
-//!
-//! The name of an Event follows from the pod and what is told, so nothing is told twice, also not after a restart or by
-//! a second controller.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Api, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use model_resources::gate::News;
 
-use crate::controller::REPORTER;
-use crate::events::bounded;
+use crate::events::{Told, tell};
 
 /// The reason of an Event on a pod.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -61,12 +53,15 @@ impl GateEvents {
         if before.as_ref() == Some(&name) {
             return;
         }
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        match events.create(&PostParams::default(), &event(pod, name, word, news)).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error) => tracing::warn!(pod = %pod.name_any(), %error, "could not publish an Event"),
-        }
+        let told = Told {
+            regarding: pod.object_ref(&()),
+            name: &name,
+            action: "Schedule",
+            reason: &format!("{word:?}"),
+            note: Some(&news.message),
+            is_trouble: news.is_trouble,
+        };
+        tell(&self.client, &told).await;
     }
 
     fn newest(&self) -> MutexGuard<'_, HashMap<String, String>> {
@@ -78,19 +73,4 @@ fn event_name(pod: &Pod, word: Word, news: &News) -> String {
     let mut hasher = DefaultHasher::new();
     (word, &news.key).hash(&mut hasher);
     format!("{}.{:016x}", pod.uid().unwrap_or_default(), hasher.finish())
-}
-
-fn event(pod: &Pod, name: String, word: Word, news: &News) -> Event {
-    Event {
-        metadata: ObjectMeta { name: Some(name), namespace: pod.namespace(), ..ObjectMeta::default() },
-        action: Some("Schedule".to_owned()),
-        event_time: Some(MicroTime(Timestamp::now())),
-        note: Some(bounded(&news.message)),
-        reason: Some(format!("{word:?}")),
-        regarding: Some(pod.object_ref(&())),
-        reporting_controller: Some(REPORTER.to_owned()),
-        reporting_instance: Some(REPORTER.to_owned()),
-        type_: Some(if news.is_trouble { "Warning" } else { "Normal" }.to_owned()),
-        ..Event::default()
-    }
 }

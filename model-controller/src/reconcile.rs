@@ -119,11 +119,11 @@ async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Err
     if model.status.as_ref() == Some(&next.status) {
         return Ok(());
     }
+    events::publish(context, model, &next.status, &next.decision).await;
     write_status(&context.client, model, &next.status).await?;
     context.metrics.recorded(model.status.as_ref(), &next.status);
     let (phase, reason) = (next.decision.phase.as_str(), next.decision.reason.as_str());
     tracing::info!(model = %key(model), phase, reason, progress = next.status.progress, "recorded");
-    events::publish(context, model, &next.status, &next.decision).await;
     Ok(())
 }
 

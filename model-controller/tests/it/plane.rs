@@ -221,7 +221,7 @@ impl Scene {
     pub async fn events(&self) -> Vec<String> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let mut all = events.list(&ListParams::default()).await.expect("Events can be listed").items;
-        all.sort_by_key(|event| event.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        all.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
         all.into_iter().filter_map(|event| event.reason).collect()
     }
 }

@@ -32,7 +32,7 @@ pub fn controller() -> Access {
             rule("", "pods/log", &["get"]),
             rule("storage.k8s.io", "storageclasses", &["get", "list"]),
             // Listed for a Job that gets no pod and a claim that gets no volume: nothing else says why.
-            rule("events.k8s.io", "events", &["create", "patch", "list"]),
+            rule("events.k8s.io", "events", &["create", "list"]),
         ],
     )
 }
