@@ -3,6 +3,7 @@
 mod children;
 mod claims;
 mod gates;
+mod kills;
 mod kubelet;
 mod leader;
 mod life;

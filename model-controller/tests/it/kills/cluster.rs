@@ -1,0 +1,335 @@
+//! The rest of the cluster, played: what runs Jobs, binds claims, collects garbage, and the disks behind the claims.
+//!
+//! It moves in rounds, one for each look of the test, so nothing happens that nobody waits for. Whatever must never
+//! happen is noted as it is seen: by a round, or by the write that a controller asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::http::Method;
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource, ResourceExt};
+use model_core::api::Model;
+use model_core::labels::{CLAIM_UID, CONTENT_ID, MODEL, PRUNE};
+use model_core::observed::PruneStep;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::mortal::Write;
+
+/// What lies in the directory of one Model on a claim, by content id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    pub published: BTreeSet<String>,
+    pub set_aside: BTreeSet<String>,
+}
+
+/// How the cluster behaves, and what has happened in it.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Downloads do not end while this is set.
+    pub hold: bool,
+    /// So many of the next downloads fail.
+    pub failures: usize,
+    /// So many downloads may run at once; 0: any number.
+    pub at_once: usize,
+    /// Comes at the moment at which the next prune Job renames.
+    pub pod_at_rename: Option<Pod>,
+    /// By UID of the claim and name of the Model.
+    pub disks: BTreeMap<(String, String), Disk>,
+    /// Content that each gated pod waits for.
+    pub gated: BTreeMap<String, String>,
+    /// Content and claim of the downloads that succeeded.
+    succeeded: BTreeSet<(String, String)>,
+    /// Name and content of each Job that there was, by its UID.
+    pub jobs: BTreeMap<String, String>,
+    /// What must never happen, and did.
+    pub wrongs: Vec<String>,
+}
+
+impl Past {
+    fn notice(&mut self, job: &Job) {
+        let content = job.annotations().get(PRUNE).or_else(|| job.annotations().get(CONTENT_ID));
+        let what = format!("{} {}", job.name_any(), content.map_or("", String::as_str));
+        self.jobs.insert(job.uid().unwrap_or_default(), what);
+    }
+
+    /// No more downloads may run than at once.
+    fn count(&mut self, jobs: &[Job]) {
+        for job in jobs {
+            self.notice(job);
+        }
+        let is_download = |job: &&Job| job.name_any().starts_with("model-download-");
+        let runs = |job: &&Job| !has_ended(job) && job.metadata.deletion_timestamp.is_none();
+        let running = jobs.iter().filter(is_download).filter(runs).count();
+        if self.at_once > 0 && running > self.at_once {
+            self.wrongs.push(format!("{running} downloads ran at once"));
+        }
+    }
+
+    /// Nothing may be offered that no Job has downloaded to this claim.
+    fn status_is_written(&mut self, model: &str, status: &Value) {
+        let Some(id) = status["content"]["id"].as_str() else {
+            if status["phase"] == "Ready" {
+                self.wrongs.push("Ready without content".to_owned());
+            }
+            return;
+        };
+        let claim = status["claimUID"].as_str().unwrap_or_default();
+        if !self.succeeded.contains(&(id.to_owned(), claim.to_owned())) {
+            self.wrongs.push(format!("{id} is offered and no Job has downloaded it to claim {claim}"));
+        }
+        let disk = self.disks.get(&(claim.to_owned(), model.to_owned()));
+        let on_disk = disk.is_some_and(|disk| disk.published.contains(id));
+        if !on_disk {
+            self.wrongs.push(format!("{id} is offered and is not on claim {claim}"));
+        }
+    }
+
+    /// No pod may mount what is on no claim.
+    fn pod_is_let_go(&mut self, pod: &str) {
+        let content = self.gated.get(pod);
+        if !content.is_some_and(|content| self.disks.values().any(|disk| disk.published.contains(content))) {
+            self.wrongs.push(format!("pod {pod} is let go and content {content:?} is on no claim"));
+        }
+    }
+
+    fn prunes(&mut self, directory: (String, String), step: &PruneStep, named: &BTreeSet<String>) {
+        let disk = self.disks.entry(directory).or_default();
+        match step {
+            PruneStep::SetAside(ids) => {
+                for id in ids.iter().filter(|id| disk.published.remove(*id)) {
+                    disk.set_aside.insert(id.clone());
+                }
+            }
+            PruneStep::Finish { put_back, delete } => {
+                for id in put_back.iter().filter(|id| disk.set_aside.remove(*id)) {
+                    disk.published.insert(id.clone());
+                }
+                for id in delete {
+                    if disk.set_aside.remove(id) && named.contains(id) {
+                        self.wrongs.push(format!("{id} was deleted under a pod"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One namespace of the played cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    models: Api<Model>,
+    claims: Api<PersistentVolumeClaim>,
+    jobs: Api<Job>,
+    pods: Api<Pod>,
+    past: Arc<Mutex<Past>>,
+}
+
+impl Cluster {
+    pub fn new(client: &Client, namespace: &str) -> Self {
+        Self {
+            models: Api::namespaced(client.clone(), namespace),
+            claims: Api::namespaced(client.clone(), namespace),
+            jobs: Api::namespaced(client.clone(), namespace),
+            pods: Api::namespaced(client.clone(), namespace),
+            past: Arc::default(),
+        }
+    }
+
+    pub fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().expect("nobody panicked")
+    }
+
+    /// Sees a write before it is sent.
+    pub fn witness(&self, write: &Write) {
+        let of_status = write.path.strip_prefix("models/").and_then(|path| path.strip_suffix("/status"));
+        if let Some(model) = of_status.filter(|_| write.method == Method::PATCH) {
+            self.past().status_is_written(model, &write.body["status"]);
+        }
+        if let Some(pod) = write.path.strip_prefix("pods/").filter(|_| write.method == Method::PATCH) {
+            self.past().pod_is_let_go(pod);
+        }
+    }
+
+    /// Notices each Job, also one that is gone before the next round.
+    pub async fn watch_jobs(&self) {
+        let changes = watcher(self.jobs.clone(), watcher::Config::default()).default_backoff().applied_objects();
+        changes.for_each(async |job| job.map_or_else(drop, |job| self.past().notice(&job))).await;
+    }
+
+    /// Everybody in the cluster but the operator moves once.
+    pub async fn round(&self) {
+        // Who is owned is read before who owns it: an owner is older, so one that is missing is gone.
+        let (pods, jobs, claims) = (all(&self.pods).await, all(&self.jobs).await, all(&self.claims).await);
+        let models = all(&self.models).await;
+        let uids = |metas: Vec<&ObjectMeta>| -> BTreeSet<String> {
+            metas.into_iter().filter_map(|meta| meta.uid.clone()).collect()
+        };
+        let living_models = uids(models.iter().map(|model| &model.metadata).collect());
+        let living_jobs = uids(jobs.iter().map(|job| &job.metadata).collect());
+        let is_left = |meta: &ObjectMeta| {
+            meta.owner_references.iter().flatten().any(|owner| match owner.kind.as_str() {
+                "Model" => !living_models.contains(&owner.uid),
+                "Job" => !living_jobs.contains(&owner.uid),
+                _ => false,
+            })
+        };
+        self.past().count(&jobs);
+        for pod in pods.iter().filter(|pod| is_left(&pod.metadata)) {
+            delete(&self.pods, pod).await;
+        }
+        for claim in &claims {
+            if claim.metadata.deletion_timestamp.is_some() {
+                free(&self.claims, claim).await;
+            } else if is_left(&claim.metadata) {
+                delete(&self.claims, claim).await;
+            } else {
+                self.bind(claim).await;
+            }
+        }
+        let named: BTreeSet<_> = pods.iter().flat_map(contents_of).collect();
+        for job in &jobs {
+            let own: Vec<_> = pods.iter().filter(|pod| owns(job, pod)).collect();
+            if job.metadata.deletion_timestamp.is_some() {
+                // In the foreground: its pods first.
+                for pod in &own {
+                    delete(&self.pods, *pod).await;
+                }
+                free(&self.jobs, job).await;
+            } else if is_left(&job.metadata) {
+                delete(&self.jobs, job).await;
+            } else if !has_ended(job) {
+                self.run(job, own.first().copied(), &named).await;
+            }
+        }
+    }
+
+    /// Provisioner, binder and expansion are one.
+    async fn bind(&self, claim: &PersistentVolumeClaim) {
+        let request = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage"));
+        let capacity = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
+        if capacity != request {
+            let status =
+                json!({ "phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": { "storage": request } });
+            patch_status(&self.claims, &claim.name_any(), &status).await;
+        }
+    }
+
+    /// In one round a Job gets its pod, in the next both end.
+    async fn run(&self, job: &Job, pod: Option<&Pod>, named: &BTreeSet<String>) {
+        let Some(pod) = pod else {
+            let created = self.pods.create(&PostParams::default(), &pod_of(job)).await;
+            return created.map(drop).expect("a pod");
+        };
+        let comes = if job.name_any().starts_with("model-prune-") { self.past().pod_at_rename.take() } else { None };
+        if let Some(pod) = comes {
+            self.pods.create(&PostParams::default(), &pod).await.expect("the pod is accepted");
+        }
+        let Some((condition, message)) = self.ends(job, named) else { return };
+        let container = &pod.spec.as_ref().expect("a spec").containers[0].name;
+        let (code, phase) = if condition == "Complete" { (0, "Succeeded") } else { (1, "Failed") };
+        let ended = json!({ "terminated": { "exitCode": code, "message": message.to_string() } });
+        let status = json!({ "phase": phase, "containerStatuses": [{
+            "name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": ended,
+        }] });
+        patch_status(&self.pods, &pod.name_any(), &status).await;
+        let now = "2026-01-01T00:00:00Z";
+        let before = if condition == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
+        let mut status = json!({ "startTime": now, "uncountedTerminatedPods": {}, "conditions": [
+            { "type": before, "status": "True", "lastTransitionTime": now },
+            { "type": condition, "status": "True", "lastTransitionTime": now, "message": "played by the test" },
+        ] });
+        if condition == "Complete" {
+            status["completionTime"] = json!(now);
+        }
+        patch_status(&self.jobs, &job.name_any(), &status).await;
+    }
+
+    /// What comes of a Job. `None`: it goes on.
+    fn ends(&self, job: &Job, named: &BTreeSet<String>) -> Option<(&'static str, Value)> {
+        let annotation = |key| job.annotations().get(key).cloned().unwrap_or_default();
+        let (content, claim) = (annotation(CONTENT_ID), annotation(CLAIM_UID));
+        let directory = (claim.clone(), job.labels().get(MODEL).cloned().unwrap_or_default());
+        let mut past = self.past();
+        if job.name_any().starts_with("model-plan-") {
+            return Some(("Complete", json!({ "planned": { "bytes": 2_147_483_648_u64, "files": 3 } })));
+        }
+        if job.name_any().starts_with("model-prune-") {
+            let step = serde_json::from_str(&annotation(PRUNE)).expect("a step");
+            past.prunes(directory, &step, named);
+            return Some(("Complete", Value::Null));
+        }
+        if past.hold {
+            return None;
+        }
+        if past.failures > 0 {
+            past.failures -= 1;
+            let failed = json!({ "failed": { "reason": "NetworkError", "message": "played by the test" } });
+            return Some(("Failed", failed));
+        }
+        past.succeeded.insert((content.clone(), claim));
+        let disk = past.disks.entry(directory).or_default();
+        disk.published.insert(content.clone());
+        let others: Vec<_> = disk.published.iter().filter(|id| **id != content).collect();
+        let succeeded = json!({ "succeeded": { "bytes": 7, "files": 1, "others": others } });
+        Some(("Complete", succeeded))
+    }
+}
+
+async fn all<K: Clone + Debug + DeserializeOwned>(api: &Api<K>) -> Vec<K> {
+    api.list(&ListParams::default()).await.expect("it can be listed").items
+}
+
+/// Deletes exactly this object. One that is gone is no harm.
+async fn delete<K: Clone + Debug + DeserializeOwned + Resource>(api: &Api<K>, object: &K) {
+    let now = DeleteParams::background().grace_period(0);
+    let uid = kube::api::Preconditions { uid: object.uid(), resource_version: None };
+    api.delete(&object.name_any(), &DeleteParams { preconditions: Some(uid), ..now }).await.ok();
+}
+
+/// Takes the finalizers off: nothing holds it any more.
+async fn free<K: Clone + Debug + DeserializeOwned + Resource>(api: &Api<K>, object: &K) {
+    let free = json!({ "metadata": { "uid": object.uid(), "finalizers": null } });
+    api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&free)).await.ok();
+}
+
+/// An object may go while its status is on the way.
+async fn patch_status<K: Clone + Debug + DeserializeOwned>(api: &Api<K>, name: &str, status: &Value) {
+    let patch = Patch::Merge(json!({ "status": status }));
+    match api.patch_status(name, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        patched => drop(patched.expect("the status is accepted")),
+    }
+}
+
+fn pod_of(job: &Job) -> Pod {
+    let template = job.spec.as_ref().expect("a spec").template.clone();
+    let owner = json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid(), "controller": true }]);
+    let metadata = ObjectMeta {
+        name: Some(format!("{}-{}", job.name_any(), &job.uid().expect("a UID")[..8])),
+        owner_references: serde_json::from_value(owner).expect("an owner"),
+        ..template.metadata.unwrap_or_default()
+    };
+    Pod { metadata, spec: template.spec, status: None }
+}
+
+fn owns(job: &Job, pod: &Pod) -> bool {
+    pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
+}
+
+fn has_ended(job: &Job) -> bool {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed"))
+}
+
+/// The contents that a pod of a user mounts.
+fn contents_of(pod: &Pod) -> Vec<String> {
+    let mounts = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|one| one.volume_mounts.iter().flatten());
+    mounts.filter_map(|mount| Some(mount.sub_path.as_deref()?.rsplit_once("revisions/")?.1.to_owned())).collect()
+}
