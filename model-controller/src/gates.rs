@@ -158,6 +158,8 @@ impl Gates {
 
     async fn lift(&self, pod: &Pod) -> Result<(), Error> {
         let Some(patch) = lift(pod) else { return Ok(()) };
+        // Told first: nobody looks again at a pod without a gate.
+        self.events.publish_ready(pod).await;
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.pods(pod).patch_metadata(&pod.name_any(), &params, &Patch::<()>::Json(patch)).await {
             Ok(_) => {}
@@ -165,7 +167,6 @@ impl Gates {
             Err(error) => return Err(Error::api("take the gate off the pod", error)),
         }
         tracing::info!(pod = %key(pod), "lifted the gate");
-        self.events.publish_ready(pod).await;
         Ok(())
     }
 
