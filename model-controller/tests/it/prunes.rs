@@ -172,7 +172,7 @@ async fn content_is_put_back_whatever_becomes_of_the_job_that_set_it_aside() {
     // Somebody deletes the Job that sets aside, and a pod comes that names what it took.
     eleven_minutes_pass(&scene).await;
     let again = prune_job(&scene, back.uid().as_deref()).await;
-    assert!(matches!(step(&again), PruneStep::SetAside(_)));
+    assert!(matches!(step(&again), PruneStep::SetAside(_)), "{:?}; {:#?}", step(&again), scene.status().await);
     pods.create(&PostParams::default(), &pod("late", &first)).await.unwrap();
     scene.jobs.delete(PRUNE_JOB, &DeleteParams::background()).await.unwrap();
     let back = prune_job(&scene, again.uid().as_deref()).await;
