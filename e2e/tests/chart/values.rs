@@ -65,6 +65,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("monitoring.dashboard.labels.grafana_dashboard", json!("yes")),
         ("certificates.certManager.enabled", json!(false)),
         ("certificates.certManager.issuerRef", json!({ "name": "company", "kind": "ClusterIssuer" })),
+        ("people.roles", json!(false)),
         ("policies.references", json!(false)),
         ("crds.install", json!(true)),
     ])
@@ -243,6 +244,11 @@ fn watched_namespaces_get_roles_in_place_of_cluster_roles() {
         let after = [rules(Some(role)), wide].concat();
         assert_eq!(after.len(), before.len());
         assert!(before.iter().all(|rule| after.contains(rule)));
+    }
+    // They grant nothing before somebody is bound to a role of the cluster, which is done by namespace.
+    for role in ["model-operator-view", "model-operator-edit"] {
+        assert_eq!(find("ClusterRole", role), everywhere.get(&("ClusterRole".to_owned(), role.to_owned())), "{role}");
+        assert!(find("ClusterRole", role).is_some() && find("Role", &format!("{role}-models")).is_none(), "{role}");
     }
     let environment = &deployment(&objects, "model-controller")["containers"][0]["env"];
     let namespaces = json!({ "name": "MODEL_CONTROLLER_WATCH_NAMESPACES", "value": "team-a" });

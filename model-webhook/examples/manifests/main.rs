@@ -5,6 +5,7 @@
 
 mod deployment;
 mod names;
+mod people;
 mod rbac;
 mod webhook;
 
@@ -72,7 +73,7 @@ fn kept(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
 }
 
 /// Every generated file: its path below `config/`, and its text.
-fn manifests() -> anyhow::Result<[(&'static str, String); 13]> {
+fn manifests() -> anyhow::Result<[(&'static str, String); 14]> {
     let controller = rbac::controller();
     let (lease_role, lease_binding) = rbac::lease();
     let webhook = rbac::webhook();
@@ -83,6 +84,7 @@ fn manifests() -> anyhow::Result<[(&'static str, String); 13]> {
             "rbac/controller.yaml",
             yaml(&[&controller.account, &controller.role, &controller.binding, &lease_role, &lease_binding])?,
         ),
+        ("rbac/people.yaml", yaml(&[&people::view(), &people::edit()])?),
         ("rbac/webhook.yaml", yaml(&[&webhook.account, &webhook.role, &webhook.binding])?),
         ("manager/namespace.yaml", yaml(&[&deployment::namespace()])?),
         ("manager/controller.yaml", yaml(&[&deployment::controller(), &deployment::disruption_budget(CONTROLLER)])?),

@@ -11,6 +11,7 @@ mod gates;
 mod lifecycle;
 mod manifests;
 mod messages;
+mod people;
 mod pods;
 mod policies;
 mod rights;

@@ -13,7 +13,7 @@ use crate::webhook::{Running, client_config, register};
 const CONTROLLER: &str = "system:serviceaccount:model-system:model-controller";
 const WEBHOOK: &str = "system:serviceaccount:model-system:model-webhook";
 
-async fn may(client: &Client, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
+pub async fn may(client: &Client, verb: &str, group: &str, resource: &str, namespace: &str) -> bool {
     let (resource, subresource) = match resource.split_once('/') {
         Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
         None => (resource, None),
