@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::wish::Pull;
+
 /// Models of this cluster: what they are, how far they are, and what holds them up.
 #[derive(Debug, Parser)]
 #[command(
@@ -69,7 +71,7 @@ pub(crate) enum Command {
         timeout: Option<Duration>,
     },
     /// Create a Model from the address of its files, and wait until it is ready
-    Pull(Pull),
+    Pull(Box<Pull>),
     /// Start a failed download again
     Retry {
         /// Name of the Model.
@@ -111,30 +113,6 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         shell: CompletionShell,
     },
-}
-
-/// What to create.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Pull {
-    /// `hf://ORG/REPO[@REVISION]`, `s3://BUCKET/KEY` or `https://…`.
-    #[arg(value_name = "SOURCE")]
-    pub source: String,
-    /// Size of the claim, such as 20Gi. Leave room for a second copy while a new revision is downloaded. Absent: the operator
-    /// asks the source.
-    #[arg(long)]
-    pub size: Option<String>,
-    /// Name of the Model. Absent: made of the last part of the source.
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Secret with the credentials of the source, in the Model's namespace.
-    #[arg(long, value_name = "NAME")]
-    pub secret: Option<String>,
-    /// Branch, tag or commit of a repository on hf://.
-    #[arg(long)]
-    pub revision: Option<String>,
-    /// Create the Model and end.
-    #[arg(long)]
-    pub no_wait: bool,
 }
 
 /// Form of an answer.

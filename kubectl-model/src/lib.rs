@@ -21,6 +21,7 @@ mod table;
 pub mod text;
 pub mod usage;
 pub mod why;
+mod wish;
 
 use std::process::ExitCode;
 

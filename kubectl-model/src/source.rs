@@ -4,32 +4,34 @@ use model_core::api::{HuggingFaceSource, S3Source, Source, UrlSource};
 use model_core::names::{MAX_MODEL_NAME, is_model_name};
 
 use crate::error::Error;
+use crate::wish::Part;
 
 const FORMS: &str = "write hf://ORG/REPO[@REVISION], s3://BUCKET/KEY, or an http:// or https:// address";
 
 /// Reads `hf://ORG/REPO[@REVISION]`, `s3://BUCKET/KEY`, `http://…` or `https://…`.
 ///
-/// `revision` is for repositories only, and stands in for one behind `@`. What exactly a repository, a bucket or an
-/// address may hold is for the API server to say.
+/// `part` says more of it; a revision there stands in for one behind `@`. What exactly a repository, a bucket or an address
+/// may hold is for the API server to say.
 ///
 /// # Errors
-/// When it is none of these, or when it holds a password.
-pub fn parse(text: &str, revision: Option<&str>) -> Result<Source, Error> {
+/// When it is none of these, when it holds a password, or when `part` says what another kind of source has.
+pub(crate) fn parse(text: &str, part: &Part) -> Result<Source, Error> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(Error::wrong_use("the source holds white space or a control character", FORMS));
     }
     if let Some(rest) = text.strip_prefix("hf://") {
-        return hugging_face(rest, revision);
-    }
-    if revision.is_some() {
-        return Err(Error::wrong_use("--revision is for hf:// alone", "leave it out: other sources have no revisions"));
+        belongs("hf://", part)?;
+        return hugging_face(rest, part);
     }
     if let Some(rest) = text.strip_prefix("s3://") {
+        belongs("s3://", part)?;
         return match rest.split_once('/') {
-            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
-                let (bucket, key) = (bucket.to_owned(), key.to_owned());
-                Ok(Source::S3(S3Source { bucket, key, endpoint: None, region: None }))
-            }
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Source::S3(S3Source {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+                endpoint: part.endpoint.clone(),
+                region: part.region.clone(),
+            })),
             Some(_) | None => {
                 Err(Error::wrong_use("the source names no object or prefix of a bucket", "write s3://BUCKET/KEY"))
             }
@@ -40,15 +42,35 @@ pub fn parse(text: &str, revision: Option<&str>) -> Result<Source, Error> {
         // It is not repeated: it may hold a password.
         return Err(Error::wrong_use("the source is of no known form", FORMS));
     };
+    belongs("https://", part)?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         let advice = "put USERNAME and PASSWORD, or TOKEN, into a secret and name it with --secret";
         return Err(Error::wrong_use("the source holds a user or a password, which everybody could read", advice));
     }
-    Ok(Source::Url(UrlSource { url: text.to_owned(), sha256: None }))
+    Ok(Source::Url(UrlSource { url: text.to_owned(), sha256: part.sha256.clone() }))
 }
 
-fn hugging_face(rest: &str, revision: Option<&str>) -> Result<Source, Error> {
+/// Whether all that is said is for this kind of source.
+fn belongs(kind: &str, part: &Part) -> Result<(), Error> {
+    for (flag, given, its) in [
+        ("--revision", part.revision.is_some(), "hf://"),
+        ("--include", !part.include.is_empty(), "hf://"),
+        ("--exclude", !part.exclude.is_empty(), "hf://"),
+        ("--endpoint", part.endpoint.is_some(), "s3://"),
+        ("--region", part.region.is_some(), "s3://"),
+        ("--sha256", part.sha256.is_some(), "https://"),
+    ] {
+        if given && kind != its {
+            let advice = format!("leave it out: sources of {kind} have none");
+            return Err(Error::wrong_use(format!("{flag} is for {its} alone"), advice));
+        }
+    }
+    Ok(())
+}
+
+fn hugging_face(rest: &str, part: &Part) -> Result<Source, Error> {
+    let revision = part.revision.as_deref();
     let (repo_id, written) = match rest.split_once('@') {
         Some((repo_id, written)) => (repo_id, Some(written)),
         None => (rest, None),
@@ -68,8 +90,8 @@ fn hugging_face(rest: &str, revision: Option<&str>) -> Result<Source, Error> {
     Ok(Source::HuggingFace(HuggingFaceSource {
         repo_id: repo_id.to_owned(),
         revision: revision.or(written).unwrap_or("main").to_owned(),
-        include: Vec::new(),
-        exclude: Vec::new(),
+        include: part.include.clone(),
+        exclude: part.exclude.clone(),
     }))
 }
 
@@ -112,6 +134,10 @@ mod tests {
 
     use super::*;
 
+    fn of(revision: Option<&str>) -> Part {
+        Part { revision: revision.map(str::to_owned), ..Part::default() }
+    }
+
     #[test]
     fn sources_are_read_as_written_and_suggest_a_name() {
         for (text, revision, want, name) in [
@@ -128,7 +154,7 @@ mod tests {
             ("https://host/a/Tiny_Model.gguf?sig=s3cret", None, "https://host/a/Tiny_Model.gguf?…", "tiny-model-gguf"),
             ("http://host:8080/--x--", None, "http://host:8080/--x--", "x"),
         ] {
-            let source = parse(text, revision).unwrap();
+            let source = parse(text, &of(revision)).unwrap();
             assert_eq!(shown(&source), want);
             assert_eq!(suggested_name(&source).unwrap(), name);
         }
@@ -152,9 +178,26 @@ mod tests {
             ("ftp://user:s3cret@host/a", None),
             ("https://host/a b", None),
         ] {
-            let error = parse(text, revision).unwrap_err();
+            let error = parse(text, &of(revision)).unwrap_err();
             assert!(matches!(error, Error::WrongUse { .. }), "{text}");
             assert!(!error.to_string().contains("s3cret") && !error.advice().is_empty(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_another_kind_of_source_has_is_wrong_use() {
+        let text = || Some("x".to_owned());
+        let list = || vec!["x".to_owned()];
+        for (own, part) in [
+            ("hf://a/b", Part { include: list(), exclude: list(), revision: text(), ..Part::default() }),
+            ("s3://bucket/key", Part { endpoint: text(), region: text(), ..Part::default() }),
+            ("https://host/a", Part { sha256: text(), ..Part::default() }),
+        ] {
+            assert!(parse(own, &part).is_ok(), "{own}");
+            for other in ["hf://a/b", "s3://bucket/key", "https://host/a"].iter().filter(|other| **other != own) {
+                let error = parse(other, &part).unwrap_err();
+                assert!(error.to_string().contains(" alone"), "{other}: {error}");
+            }
         }
     }
 

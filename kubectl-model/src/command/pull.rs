@@ -4,11 +4,11 @@ use kube::api::PostParams;
 use model_core::api::{Model, ModelSpec, Storage};
 
 use super::{FIELD_MANAGER, wait};
-use crate::cli::Pull;
 use crate::cluster::{Cluster, model_name, object_name};
 use crate::error::Error;
 use crate::source;
 use crate::text::say;
+use crate::wish::Pull;
 
 /// Creates the Model, and waits for it unless that is not wanted. The same Model again is waited for as well.
 pub(super) async fn pull(cluster: &Cluster, wish: &Pull) -> Result<bool, Error> {
@@ -34,14 +34,27 @@ pub(super) async fn pull(cluster: &Cluster, wish: &Pull) -> Result<bool, Error> 
 
 /// The Model that the command line asks for, and its name.
 pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
-    let source = source::parse(&wish.source, wish.revision.as_deref())?;
+    let source = source::parse(&wish.source, &wish.part)?;
     let name = match &wish.name {
         Some(name) => model_name(name)?.to_owned(),
         None => source::suggested_name(&source)?,
     };
-    let secret = wish.secret.as_deref().map(|secret| object_name("secret", secret)).transpose()?;
-    let storage = wish.size.as_deref().map(Storage::of_size).unwrap_or_default();
+    let mut storage = match &wish.storage.existing_claim {
+        Some(claim) => Storage::existing(object_name("claim", claim)?),
+        None => Storage::default(),
+    };
+    storage.size.clone_from(&wish.storage.size);
+    storage.storage_class.clone_from(&wish.storage.storage_class);
+    if !wish.storage.access_mode.is_empty() {
+        storage.access_modes.clone_from(&wish.storage.access_mode);
+    }
     let mut spec = ModelSpec::new(source, storage);
-    spec.credentials_secret = secret.map(str::to_owned);
+    spec.credentials_secret =
+        wish.secret.as_deref().map(|secret| object_name("secret", secret)).transpose()?.map(str::to_owned);
+    spec.version.clone_from(&wish.version);
+    spec.preflight = wish.preflight;
+    spec.node_selector = wish.node_selector();
+    spec.keep_revisions = wish.keep_revisions;
+    spec.deletion_policy = wish.deletion_policy;
     Ok((name.clone(), Model::new(&name, spec)))
 }

@@ -29,6 +29,46 @@ async fn pull_creates_the_model_that_the_address_says() {
     other.complains(1, &["there is one of this name, from hf://acme/Tiny-1.5@v2", "--name"]);
 }
 
+/// Every field of the spec but the Job's template.
+#[tokio::test]
+async fn flags_become_fields() {
+    let scene = Scene::new("pull-flags").await;
+    let pull = "pull s3://bucket/key --name all --endpoint http://store:9000 --region eu --storage-class fast --size 2Gi \
+        --access-mode ReadWriteMany,ReadOnlyMany --version 1 --preflight --node-selector pool=downloads --node-selector a=b \
+        --keep-revisions 3 --deletion-policy Retain --no-wait";
+    scene.run(&pull.split_whitespace().collect::<Vec<_>>()).await.ends(0);
+    let model = scene.api::<Model>().get("all").await.unwrap();
+    let want = json!({
+        "source": { "s3": { "bucket": "bucket", "key": "key", "endpoint": "http://store:9000", "region": "eu" } },
+        "storage": { "storageClass": "fast", "size": "2Gi", "accessModes": ["ReadWriteMany", "ReadOnlyMany"] },
+        "preflight": true,
+        "version": "1",
+        "nodeSelector": { "pool": "downloads", "a": "b" },
+        "keepRevisions": 3,
+        "deletionPolicy": "Retain",
+    });
+    assert_eq!(serde_json::to_value(&model.spec).unwrap(), want);
+
+    let pull = "pull hf://acme/tiny --include *.json --include *.txt --exclude x/* --existing-claim weights --no-wait";
+    scene.run(&pull.split_whitespace().collect::<Vec<_>>()).await.ends(0);
+    let spec = scene.api::<Model>().get("tiny").await.unwrap().spec;
+    let spec = serde_json::to_value(&spec).unwrap();
+    assert_eq!(spec["storage"]["existingClaim"], "weights");
+    assert_eq!(spec["source"]["huggingFace"]["include"], json!(["*.json", "*.txt"]));
+    assert_eq!(spec["source"]["huggingFace"]["exclude"], json!(["x/*"]));
+
+    for (pull, part) in [
+        ("pull hf://acme/b --existing-claim weights --size 1Gi", "cannot be used with"),
+        ("pull hf://acme/b --access-mode rwx", "ReadWriteOncePod"),
+        ("pull hf://acme/b --keep-revisions 0", "1..=50"),
+        ("pull hf://acme/b --node-selector pool", "write KEY=VALUE"),
+        ("pull hf://acme/b --existing-claim a/b", "no claim can be called"),
+        ("pull s3://bucket/key --include *.json", "--include is for hf:// alone"),
+    ] {
+        scene.run(&pull.split_whitespace().collect::<Vec<_>>()).await.complains(2, &[part]);
+    }
+}
+
 #[tokio::test]
 async fn what_the_rules_of_a_model_forbid_is_said_in_their_words() {
     let scene = Scene::new("pull-rules").await;
