@@ -37,6 +37,9 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- $_ := set $container "resources" $values.resources -}}
 {{- $settings := printf "model-operator.%s" $component -}}
 {{- $_ := include $settings (dict "root" .root "container" $container) -}}
+{{- with $values.logLevel -}}
+{{- $_ := set $container "env" (append ($container.env | default list) (dict "name" "RUST_LOG" "value" .)) -}}
+{{- end -}}
 {{- toJson $deployment -}}
 {{- end -}}
 
@@ -49,6 +52,9 @@ A generated Deployment with what the values say, as JSON. Arguments: root, deplo
 {{- end -}}
 {{- with $values.downloads.maxConcurrent -}}
 {{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS" (int . | toString) -}}
+{{- end -}}
+{{- if ne (int $values.downloads.maxLogReadsPerSecond) 10 -}}
+{{- $_ := set $env "MODEL_CONTROLLER_MAX_LOG_READS_PER_SECOND" (int $values.downloads.maxLogReadsPerSecond | toString) -}}
 {{- end -}}
 {{- with $values.downloads.maxConcurrentPerHost -}}
 {{- $_ := set $env "MODEL_CONTROLLER_MAX_CONCURRENT_DOWNLOADS_PER_HOST" (int . | toString) -}}

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod drift;
+mod flags;
 mod monitoring;
+mod network;
 mod render;
 mod values;

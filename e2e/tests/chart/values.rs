@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::render::{Objects, render, workspace};
 
 /// Another value for each one in `values.yaml`, by its path; where the test's own base differs, other than that.
-fn others() -> BTreeMap<&'static str, Value> {
+pub fn others() -> BTreeMap<&'static str, Value> {
     let spread = json!([{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway" }]);
     let digest = json!(format!("sha256:{}", "0123456789abcdef".repeat(4)));
     let toleration = json!([{ "key": "infra", "operator": "Exists" }]);
@@ -25,6 +25,7 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("controller.affinity", json!({ "nodeAffinity": {} })),
         ("controller.topologySpreadConstraints", spread.clone()),
         ("controller.priorityClassName", json!("system-cluster-critical")),
+        ("controller.logLevel", json!("info,kube=debug")),
         ("controller.podAnnotations", json!({ "a": "b" })),
         ("controller.podLabels", json!({ "a": "b" })),
         ("webhook.image.repository", json!("tools/webhook")),
@@ -39,12 +40,14 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("webhook.affinity", json!({ "nodeAffinity": {} })),
         ("webhook.topologySpreadConstraints", spread),
         ("webhook.priorityClassName", json!("system-cluster-critical")),
+        ("webhook.logLevel", json!("debug")),
         ("webhook.podAnnotations", json!({ "a": "b" })),
         ("webhook.podLabels", json!({ "a": "b" })),
         ("downloads.downloader", json!("stock")),
         ("downloads.maxConcurrent", json!(50_000_000)),
         ("downloads.maxConcurrentPerHost", json!(4)),
         ("downloads.image.repository", json!("tools/loader")),
+        ("downloads.maxLogReadsPerSecond", json!(3)),
         ("downloads.image.digest", digest),
         ("downloads.env", json!({ "RUST_LOG": "debug" })),
         ("airGap.registry", json!("registry.example.com:5000/models")),
@@ -66,6 +69,13 @@ fn others() -> BTreeMap<&'static str, Value> {
         ("certificates.certManager.enabled", json!(false)),
         ("certificates.certManager.issuerRef", json!({ "name": "company", "kind": "ClusterIssuer" })),
         ("people.roles", json!(false)),
+        ("networkPolicies.apiServer.cidrs", json!(["192.0.2.10/32"])),
+        ("networkPolicies.apiServer.ports", json!([8443])),
+        ("networkPolicies.operator.enabled", json!(false)),
+        ("networkPolicies.operator.metricsFrom", json!([{ "namespaceSelector": {} }])),
+        ("networkPolicies.downloads.enabled", json!(false)),
+        ("networkPolicies.downloads.namespaces", json!(["team-b"])),
+        ("networkPolicies.downloads.to", json!([{ "ipBlock": { "cidr": "10.0.0.0/8" } }])),
         ("policies.references", json!(false)),
         ("crds.install", json!(true)),
     ])
@@ -87,7 +97,7 @@ fn leaves(prefix: &str, values: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// A tree of values with one leaf.
-fn at(path: &str, value: Value) -> Value {
+pub fn at(path: &str, value: Value) -> Value {
     path.rsplit('.').fold(value, |value, key| json!({ key: value }))
 }
 
@@ -111,6 +121,7 @@ fn no_value_does_nothing() {
         "monitoring": {
             "podMonitor": { "enabled": true }, "alerts": { "enabled": true }, "dashboard": { "enabled": true },
         },
+        "networkPolicies": { "operator": { "enabled": true }, "downloads": { "enabled": true, "namespaces": ["team"] } },
     });
     let before = render("models", &base).unwrap();
     for (path, value) in others {
@@ -121,7 +132,7 @@ fn no_value_does_nothing() {
     }
 }
 
-fn merge(into: &mut Value, from: Value) {
+pub fn merge(into: &mut Value, from: Value) {
     match (into.as_object_mut(), from) {
         (Some(into), Value::Object(from)) => {
             for (key, value) in from {
@@ -158,7 +169,7 @@ fn what_the_chart_does_not_know_is_refused() {
     }
 }
 
-fn deployment<'a>(objects: &'a Objects, name: &str) -> &'a Value {
+pub fn deployment<'a>(objects: &'a Objects, name: &str) -> &'a Value {
     &objects[&("Deployment".to_owned(), name.to_owned())]["spec"]["template"]["spec"]
 }
 
