@@ -266,7 +266,7 @@ mod tests {
             }))
         };
         let (soon, later) = (end + jiff::SignedDuration::from_secs(1), end + jiff::SignedDuration::from_hours(2));
-        for (name, model, job_exists, now, want) in [
+        for (name, model, job_exists, now, want) in vec![
             ("nobody looked", model(&Value::Null), false, soon, Waiting::GoesOn),
             ("downloading", model(&json!({ "phase": "Downloading" })), true, soon, Waiting::GoesOn),
             ("ready", model(&json!({ "phase": "Ready" })), true, soon, Waiting::Ready),

@@ -10,7 +10,7 @@ use model_core::labels::FIELD_MANAGER;
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::Placement;
 use model_core::persisted::Persisted;
-use model_resources::{claim, download_job, placed, plan_job, prune_job, verify_job};
+use model_resources::{check_job, claim, download_job, placed, plan_job, prune_job, verify_job};
 use serde_json::json;
 
 use crate::context::Context;
@@ -107,6 +107,13 @@ async fn make(
             // Without a loader there is nothing to ask with, and nothing is decided that asks.
             if let Some(job) = plan_job(model, &context.settings) {
                 create_job(context, model, "create the plan Job", &job).await?;
+            }
+        }
+        Write::CreateCheckJob => {
+            let doing = "create the Job that asks for newer content";
+            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
+            if let Some(job) = check_job(model, &context.settings, claim_uid) {
+                create_job(context, model, doing, &job).await?;
             }
         }
         Write::DeletePlanJob { uid } => {

@@ -1,4 +1,4 @@
-//! The bound on downloads at once: one line of Models for the whole operator.
+//! The bound on downloads at once: one line of Models for the whole operator. Checks for newer content take what is left.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,13 @@ use model_core::decide::{Decision, Write};
 use model_core::host::source_host;
 use model_core::labels;
 use model_core::names::job_name;
-use model_core::observed::{JobState, Observed};
+use model_core::observed::{JobState, Observed, PlanState};
 use model_core::persisted::Persisted;
 use model_core::queue::{Key, Limits, Place, Queue, Ticket};
 use model_core::reason::Reason;
 use model_core::status::DOWNLOADED;
 
+use crate::checks::{Checks, is_check};
 use crate::controller::WatchedModel;
 
 /// What a look at a Model means for the line.
@@ -26,6 +27,10 @@ use crate::controller::WatchedModel;
 pub(crate) enum Stand {
     /// It would start a download.
     Asks,
+    /// It would ask its source for newer content.
+    AsksToCheck,
+    /// Its source is being asked for newer content.
+    Checks,
     /// Its download runs.
     Runs,
     /// An old Job of it goes. What it has it keeps, so that a new spec does not stand in line for its own place.
@@ -40,9 +45,13 @@ impl Stand {
         if decision.writes.contains(&Write::CreateJob) {
             return Self::Asks;
         }
+        if decision.writes.contains(&Write::CreateCheckJob) {
+            return Self::AsksToCheck;
+        }
         match seen.job {
             JobState::Running { .. } => Self::Runs,
             JobState::Stale { .. } | JobState::Terminating => Self::Stays,
+            _ if is_checked(seen) => Self::Checks,
             JobState::Absent | JobState::Foreign { .. } | JobState::Succeeded { .. } | JobState::Failed { .. } => {
                 Self::Leaves
             }
@@ -50,9 +59,17 @@ impl Stand {
     }
 }
 
-/// The line, and how those who stand in it hear that it moved. Clones share the same. Without a bound it does nothing.
+/// Whether the Job of a check runs.
+fn is_checked(seen: &Observed) -> bool {
+    seen.claim.uid().is_some() && matches!(seen.plan, PlanState::Running { .. } | PlanState::Terminating)
+}
+
+/// The line, and how those who stand in it hear that it moved. Clones share the same. Without a bound there is none.
 #[derive(Clone)]
-pub(crate) struct Downloads(Option<Arc<Line>>);
+pub(crate) struct Downloads {
+    line: Option<Arc<Line>>,
+    checks: Checks,
+}
 
 struct Line {
     limits: Limits,
@@ -74,32 +91,52 @@ impl Downloads {
         jobs: Store<Job>,
         news: UnboundedSender<ObjectRef<WatchedModel>>,
     ) -> Self {
+        let checks = Checks::new(jobs.clone());
         let line = || Arc::new(Line { limits, env, queue: Mutex::new(None), models, jobs, news });
-        Self((limits != Limits::default()).then(line))
+        Self { line: (limits != Limits::default()).then(line), checks }
     }
 
     /// The place of a Model for which this was decided as if there were no line. `None`: the decision stands.
     pub(crate) fn place(&self, model: &Model, stand: Stand) -> Option<Place> {
-        let line = self.0.as_ref()?;
+        if stand == Stand::Checks {
+            self.checks.runs(key(model));
+        }
+        let line = self.line.as_ref()?;
         let ticket = line.ticket(model);
-        let mut known = line.queue();
-        let queue = known.get_or_insert_with(|| Queue::new(line.limits, line.running(), line.waiting()));
+        let mut known = line.started();
+        let queue = known.get_or_insert_with(|| line.found());
         let place = match stand {
             Stand::Asks => queue.ask(&ticket),
-            Stand::Runs => {
+            Stand::Runs | Stand::Checks => {
                 queue.runs(&ticket);
                 None
             }
-            Stand::Stays | Stand::Leaves => None,
+            Stand::AsksToCheck | Stand::Stays | Stand::Leaves => None,
         };
         drop(known);
         line.wake();
         place
     }
 
+    /// Whether this Model may ask its source for newer content now. It counts as a download from then on, and never stands
+    /// in the line: whoever downloads goes first.
+    pub(crate) fn may_check(&self, model: &Model) -> bool {
+        if !self.checks.may_start(&key(model)) {
+            return false;
+        }
+        let Some(line) = &self.line else { return true };
+        let free = line.started().get_or_insert_with(|| line.found()).may_pass(&line.ticket(model));
+        line.wake();
+        if !free {
+            self.checks.ended(&key(model));
+        }
+        free
+    }
+
     /// A Model wants no download, or could not start it. Others go first until it asks again.
     pub(crate) fn leaves(&self, model: &Persisted) {
-        if let Some(line) = &self.0 {
+        self.checks.ended(&(model.namespace.to_owned(), model.name.to_owned()));
+        if let Some(line) = &self.line {
             line.leaves(&(model.namespace.to_owned(), model.name.to_owned()));
         }
     }
@@ -107,8 +144,9 @@ impl Downloads {
     /// A Model is gone, or nothing can be done about it as it is. Its download may still run: then it counts until its
     /// Job has ended.
     pub(crate) fn is_gone(&self, namespace: &str, name: &str) {
-        let Some(line) = &self.0 else { return };
         let key = (namespace.to_owned(), name.to_owned());
+        self.checks.ended(&key);
+        let Some(line) = &self.line else { return };
         if !line.running().iter().any(|(running, _)| *running == key) {
             line.leaves(&key);
         }
@@ -116,13 +154,18 @@ impl Downloads {
 }
 
 impl Line {
-    fn queue(&self) -> MutexGuard<'_, Option<Queue>> {
+    fn started(&self) -> MutexGuard<'_, Option<Queue>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line as an earlier leader left it.
+    fn found(&self) -> Queue {
+        Queue::new(self.limits, self.running(), self.waiting())
     }
 
     fn leaves(&self, key: &Key) {
         // Nobody has asked yet: this replica does not lead, or has just begun to.
-        let moved = self.queue().as_mut().is_some_and(|queue| queue.leaves(key));
+        let moved = self.started().as_mut().is_some_and(|queue| queue.leaves(key));
         if moved {
             self.wake();
         }
@@ -130,7 +173,7 @@ impl Line {
 
     /// The Models whose Job has not ended, with the host that they download from. Of a Model that is gone it is not known.
     fn running(&self) -> Vec<(Key, String)> {
-        let jobs = self.jobs.state_filter(is_running);
+        let jobs = self.jobs.state_filter(|job| is_running(job) || is_check(job));
         let keys = jobs.iter().filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
         let with_host = |key: Key| {
             let model = self.models.get(&ObjectRef::new(&key.1).within(&key.0));
@@ -154,17 +197,21 @@ impl Line {
 
     fn ticket(&self, model: &Model) -> Ticket {
         let created = model.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
-        let key = (model.namespace().unwrap_or_default(), model.name_any());
+        let key = key(model);
         Ticket { created, key, host: source_host(&model.spec.source, &self.env) }
     }
 
     /// Those look again who may start now, or whose place is another than they were told.
     fn wake(&self) {
-        for (namespace, name) in self.queue().iter().flat_map(Queue::moved) {
+        for (namespace, name) in self.started().iter().flat_map(Queue::moved) {
             // The receiver goes only when the controller ends.
             let _ = self.news.unbounded_send(ObjectRef::new(name).within(namespace));
         }
     }
+}
+
+fn key(model: &Model) -> Key {
+    (model.namespace().unwrap_or_default(), model.name_any())
 }
 
 /// Whether a Model waited when somebody looked at it last, or nobody has yet.
@@ -182,11 +229,12 @@ pub(crate) fn is_queued(status: &ModelStatus) -> bool {
 
 /// Whether a Job is a download that has neither succeeded nor failed.
 pub(crate) fn is_running(job: &Job) -> bool {
-    if job.labels().get(labels::MODEL).is_none_or(|model| job.name_any() != job_name(model)) {
-        return false;
-    }
+    job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == job_name(model)) && !has_ended(job)
+}
+
+pub(crate) fn has_ended(job: &Job) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    !conditions
+    conditions
         .into_iter()
         .any(|condition| condition.status == "True" && (condition.type_ == "Complete" || condition.type_ == "Failed"))
 }

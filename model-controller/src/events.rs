@@ -12,7 +12,7 @@ use kube::{Client, Resource, ResourceExt};
 use model_core::api::{Model, ModelStatus, Phase, Verification, VerificationResult};
 use model_core::decide::Decision;
 use model_core::reason::Reason;
-use model_core::status::{DOWNLOADED, PRUNE_FAILED};
+use model_core::status::{DOWNLOADED, PRUNE_FAILED, UP_TO_DATE};
 
 use crate::context::Context;
 use crate::controller::REPORTER;
@@ -62,7 +62,8 @@ pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
 }
 
 /// Tells what this decision changes of a Model: one Event for each change of phase, reason or attempt, one when earlier
-/// content could not be removed and one for each damage that a check found, none for a mere pass.
+/// content could not be removed, one for each damage that a check found and one for what the source was found to have newer,
+/// none for a mere pass.
 ///
 /// It comes before the status that it tells of: a controller that dies in between tells it again, under the same name. The
 /// other way round the change would be recorded, and nobody would ever tell it.
@@ -81,6 +82,9 @@ pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStat
     if let Some(found) = damage(model.status.as_ref(), status) {
         let name = event_name(model, &(Reason::ContentDamaged.as_str(), &found.request));
         send(context, model, &name, Reason::ContentDamaged, found.message.as_deref(), action).await;
+    }
+    if let Some((news, reason, message)) = of_source(model.status.as_ref(), status) {
+        send(context, model, &event_name(model, &news), reason, Some(&message), "Check").await;
     }
 }
 
@@ -114,6 +118,31 @@ fn damage(before: Option<&ModelStatus>, after: &ModelStatus) -> Option<Verificat
     };
     let known = before.and_then(damaged).map(|known| known.request);
     damaged(after).filter(|found| known.as_ref() != Some(&found.request))
+}
+
+/// What came of asking the source for newer content, where that is news: newer content once, and why it could not be asked
+/// wherever that is another reason than before. First what makes it the same news.
+fn of_source(before: Option<&ModelStatus>, after: &ModelStatus) -> Option<([Option<String>; 3], Reason, String)> {
+    let newer = |status: &ModelStatus| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == UP_TO_DATE)?;
+        let found =
+            status.check.as_ref()?.found.as_ref().filter(|_| condition.reason == Reason::NewRevision.as_str())?;
+        let news = [Some(found.id.clone()), found.resolved_revision.clone(), found.listing.clone()];
+        Some((news, condition.message.clone()))
+    };
+    if let Some((news, message)) = newer(after)
+        && before.and_then(newer).is_none_or(|(known, _)| known != news)
+    {
+        return Some((news, Reason::NewRevision, message));
+    }
+    let (check, known) = (after.check.as_ref()?, before.and_then(|status| status.check.as_ref()));
+    let failure = check.last_failure.as_ref()?;
+    if known.and_then(|known| known.last_failure.as_ref()).is_some_and(|known| known.reason == failure.reason) {
+        return None;
+    }
+    let asked_before = known.and_then(|known| known.checked_at.as_ref()).map(|time| time.0.to_string());
+    let news = [Some(failure.reason.as_str().to_owned()), asked_before, check.job.clone()];
+    Some((news, failure.reason, format!("the source could not be asked for newer content: {}", failure.message)))
 }
 
 /// The same change in the same attempt at the same content has the same name: what goes back and forth is told once.

@@ -20,6 +20,7 @@
 mod act;
 mod backoff;
 mod certificates;
+mod checks;
 mod context;
 mod controller;
 mod downloads;

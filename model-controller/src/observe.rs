@@ -12,8 +12,9 @@ use model_core::decide::is_verification_open;
 use model_core::labels;
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::{
-    JobState, Observed, Placement, PlanState, Refusal, Users, claim_details, claim_state, is_misplaced, job_state,
-    newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted, podless, prune_job, verify_job,
+    JobState, Observed, Placement, PlanState, Refusal, Users, claim_details, claim_state, is_answer_wanted,
+    is_misplaced, job_state, newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted, podless,
+    prune_job, verify_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
@@ -30,7 +31,7 @@ pub(crate) struct Children {
     pub claim: Option<PersistentVolumeClaim>,
     pub job: Option<Job>,
     pub pod: Option<Pod>,
-    /// The Job that asks the source, and its pod. Looked for only until the download is recorded.
+    /// The Job that asks the source, and its pod. Looked for only where it has a say.
     pub plan: Option<Box<(Job, Option<Pod>)>>,
     /// Whether the claim's storage class exists. `None` where nobody looked.
     pub class_exists: Option<bool>,
@@ -199,7 +200,7 @@ impl Children {
             (Downloader::Stock, _) => PlanState::Unsupported,
             (Downloader::Loader { .. }, None) => PlanState::Absent,
             (Downloader::Loader { .. }, Some((job, pod))) => {
-                plan_state(model, Some(job), pod.as_ref(), self.refusal.clone(), now)
+                plan_state(model, &claim, Some(job), pod.as_ref(), self.refusal.clone(), now)
             }
         };
         let writer = context.writers.of(model.namespace, model.name);
@@ -217,6 +218,7 @@ impl Children {
             placement: self.placement.clone().unwrap_or_default(),
             job,
             plan,
+            checks_full: false,
             writer,
             queue: None,
             claim_details,
@@ -228,12 +230,10 @@ impl Children {
     }
 }
 
-/// Whether the Job that asks the source has a say: there is no claim yet, or there is and what the source said is not
-/// recorded, because a controller died in between.
+/// Whether the Job that asks the source has a say: before a download, and where newer content is asked for.
 fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool {
-    let recorded = model.status.and_then(|status| status.download.as_ref());
-    let is_recorded = recorded.is_some_and(|download| download.id == model.content_id && download.started_at.is_some());
-    model.wants_plan() && (claim.is_none() || !is_recorded)
+    let before = model.wants_plan() && (claim.is_none() || is_answer_wanted(model));
+    before || (claim.is_some() && model.check_interval().is_some())
 }
 
 /// A Job beside the download, with its newest pod.

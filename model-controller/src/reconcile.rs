@@ -103,7 +103,7 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     };
     let Unwritten { write, error } = *unwritten;
     // Without an answer the Job may be there: the next look tells. One that somebody else made is seen in a moment.
-    if write.starts_download() && error.is_answer() {
+    if write.takes_place() && error.is_answer() {
         context.downloads.leaves(&persisted);
     }
     if let Error::Refused { doing, message } = &error {
@@ -140,7 +140,8 @@ impl Next {
         let mut decision = decide(&seen, now);
         let stand = Stand::of(&seen, &decision);
         seen.queue = context.downloads.place(model, stand);
-        if seen.queue.is_some() {
+        seen.checks_full = stand == Stand::AsksToCheck && !context.downloads.may_check(model);
+        if seen.queue.is_some() || seen.checks_full {
             decision = decide(&seen, now);
         }
         let status = status(&seen, &decision, now);

@@ -1,9 +1,10 @@
 //! A Model that the API server stored.
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 
-use crate::api::{Model, ModelSpec, ModelStatus};
+use crate::api::{Model, ModelSpec, ModelStatus, Source};
 use crate::content::content_id;
 use crate::labels;
 use crate::names::is_model_name;
@@ -99,6 +100,24 @@ impl Persisted<'_> {
     #[must_use]
     pub fn wants_plan(&self) -> bool {
         !self.shares_claim() && (self.spec.preflight || self.spec.storage.size.is_none())
+    }
+
+    /// How often the source is asked for newer content. `None`: never.
+    #[must_use]
+    pub fn check_interval(&self) -> Option<SignedDuration> {
+        self.spec.check_interval.as_ref()?.parse().ok().filter(|interval: &SignedDuration| interval.is_positive())
+    }
+
+    /// Whether the source is a commit, or a file of a known digest: it can have nothing newer.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        match &self.spec.source {
+            Source::HuggingFace(source) => {
+                source.revision.len() == 40 && source.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+            }
+            Source::Url(source) => source.sha256.is_some(),
+            Source::S3(_) => false,
+        }
     }
 
     /// Where this content lies on the claim, relative to its root. Stock images write to the root of a claim that is the

@@ -97,6 +97,25 @@ impl Queue {
         place
     }
 
+    /// Asks for a place that nobody who waits could have, and does not stand in the line for it. Whether there is one; then
+    /// this Model counts as running from now on.
+    pub fn may_pass(&mut self, ticket: &Ticket) -> bool {
+        if self.has(&ticket.key) {
+            return true;
+        }
+        // What it stood in line for it does not want any more.
+        self.forget(&ticket.key);
+        let mut free = Free::of(self);
+        for waits in &self.waiting {
+            free.take(&waits.host);
+        }
+        let may = free.take(&ticket.host);
+        if may {
+            self.runs(ticket);
+        }
+        may
+    }
+
     /// This Model's download runs, whoever started it.
     pub fn runs(&mut self, ticket: &Ticket) {
         self.forget(&ticket.key);
@@ -352,6 +371,27 @@ mod tests {
         assert!(!moved.contains(&waits_there.key), "who waits for another host hears nothing");
         assert_eq!(queue.ask(&all[1]), None);
         assert!(!queue.moved().contains(&&all[1].key));
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_what_nobody_who_waits_could_have() {
+        let mut queue = Queue::new(limits(3, 1), [], []);
+        assert_eq!(queue.ask(&ticket(5, "a")), None);
+        assert!(queue.ask(&ticket(6, "b")).is_some(), "its host is busy");
+        assert!(!queue.may_pass(&ticket(1, "c")), "so it is for the oldest, who does not wait");
+        assert!(queue.may_pass(&at("store", ticket(2, "d"))));
+        assert!(queue.may_pass(&at("store", ticket(2, "d"))), "it may ask again");
+        assert!(!queue.may_pass(&at("store", ticket(3, "e"))));
+        assert!(queue.leaves(&ticket(5, "a").key));
+        assert!(!queue.may_pass(&ticket(1, "c")), "the one who waits goes first");
+        assert_eq!(queue.ask(&ticket(6, "b")), None);
+        assert!(queue.may_pass(&at("mirror", ticket(9, "f"))));
+        assert!(!queue.may_pass(&at("other", ticket(9, "g"))), "nothing is free for anybody");
+        assert!(queue.leaves(&at("mirror", ticket(9, "f")).key));
+        assert!(queue.ask(&ticket(7, "h")).is_some());
+        assert!(!queue.may_pass(&ticket(7, "h")), "its host is busy");
+        assert!(queue.leaves(&ticket(6, "b").key));
+        assert_eq!(queue.ask(&ticket(8, "i")), None, "who only wants to know stands in nobody's way");
     }
 
     #[test]

@@ -44,6 +44,8 @@ reasons! {
     NotVerified => "stock images check nothing, and a url only has a digest if spec.source.url.sha256 gives it",
     /// The published content is the newest that the source has.
     UpToDate => "",
+    /// The source has newer content than what is mounted. It is not fetched by itself.
+    NewRevision => "fetch it with `kubectl model refresh NAME`",
     /// Newer content is on its way; the content before it stays mounted until it is there.
     Refreshing => "",
     /// The download of newer content failed; the content before it stays mounted.
@@ -211,6 +213,7 @@ impl Reason {
             Self::Downloaded
                 | Self::NotVerified
                 | Self::UpToDate
+                | Self::NewRevision
                 | Self::Refreshing
                 | Self::NotChecked
                 | Self::Downloading

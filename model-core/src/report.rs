@@ -1,5 +1,6 @@
 //! What the loader tells the controller: progress lines in its log, and one [`Outcome`] in the termination message.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
@@ -70,6 +71,13 @@ pub struct Published {
     /// Commit of a Hugging Face repository, or the ETag of a single object. Absent where the source has no such thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_revision: Option<String>,
+    /// Stands for the files as the source had them: equal for equal names, sizes, and tags or digests. Absent where the
+    /// source tells nothing of a file but its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
+    /// When the source was asked for what was published: long ago where it was on the claim already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// Bytes of all files.
     pub bytes: u64,
     /// Number of files.
@@ -89,6 +97,9 @@ pub struct Planned {
     /// Commit of a Hugging Face repository, or the ETag of a single object. Absent where the source has no such thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_revision: Option<String>,
+    /// Stands for the files as the source has them, as in [`Published::listing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
     /// Bytes of all wanted files. Absent where the source does not tell before it sends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,

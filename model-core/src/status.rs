@@ -94,6 +94,7 @@ pub fn status(seen: &Observed, decision: &Decision, now: Timestamp) -> ModelStat
         deletion_policy: decision.deletion_policy,
         earlier: decision.earlier.clone(),
         verification: decision.verification.clone(),
+        check: decision.check.clone(),
         download: decision.download.clone(),
         message: Some({
             // Figures stand here alone, so that conditions change only when something does.

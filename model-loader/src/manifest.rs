@@ -34,6 +34,9 @@ pub struct Manifest {
     /// Commit of the repository, or `ETag` of a single object or file. Absent where the source has no such thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_revision: Option<String>,
+    /// Stands for the files as the source had them: [`crate::Plan::listing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
     /// Bytes of all files.
     pub bytes: u64,
     /// The files, sorted by path.
@@ -67,7 +70,7 @@ impl Manifest {
     pub(crate) fn new(
         source: String,
         request: String,
-        resolved_revision: Option<String>,
+        (resolved_revision, listing): (Option<String>, Option<String>),
         mut files: Vec<FileRecord>,
         started_at: Timestamp,
     ) -> Self {
@@ -79,6 +82,7 @@ impl Manifest {
             source,
             request,
             resolved_revision,
+            listing,
             bytes,
             files,
             started_at,
@@ -129,6 +133,8 @@ impl Manifest {
     pub fn published(&self) -> Published {
         Published {
             resolved_revision: self.resolved_revision.clone(),
+            listing: self.listing.clone(),
+            asked_at: Some(self.started_at),
             bytes: self.bytes,
             files: self.files.len() as u64,
             unverified_files: self.files.iter().filter(|file| !file.verified).count() as u64,
@@ -146,7 +152,7 @@ mod tests {
         let path = FileName::parse("a/b").unwrap();
         let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let file = FileRecord { path, size: 7, digest, verified: true, etag: None };
-        Manifest::new("hf://o/r@main".to_owned(), "r".to_owned(), None, vec![file], Timestamp::UNIX_EPOCH)
+        Manifest::new("hf://o/r@main".to_owned(), "r".to_owned(), (None, None), vec![file], Timestamp::UNIX_EPOCH)
     }
 
     fn read(bytes: &[u8]) -> Option<Manifest> {

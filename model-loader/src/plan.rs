@@ -3,6 +3,7 @@
 //! Resolves the revision, lists the files with size and digest, applies the patterns, checks the names. Writes nothing.
 
 mod hugging_face;
+mod listing;
 mod oci;
 mod ollama;
 mod registry;
@@ -62,6 +63,10 @@ pub struct Plan {
     /// source has no such thing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_revision: Option<String>,
+    /// Stands for names, sizes, and tags or digests of the files: equal where the source has changed none of them. Absent
+    /// where it tells nothing of a file but its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
     /// The files, sorted by path.
     pub files: Vec<PlannedFile>,
 }
@@ -158,6 +163,7 @@ impl Remote {
 /// # Errors
 /// The source cannot be reached, refuses, has no wanted file, or has one with an unsafe name.
 pub(crate) async fn plan(wanted: &Wanted, access: &Access, http: &Http) -> Result<(Plan, Remote), Error> {
+    let mut mark = None;
     let (resolved_revision, files, remote) = match &wanted.source {
         Source::HuggingFace { repo, revision } => {
             let hub = hugging_face::Hub::resolve(repo, revision, access, http).await?;
@@ -182,12 +188,14 @@ pub(crate) async fn plan(wanted: &Wanted, access: &Access, http: &Http) -> Resul
             (single, files, Remote::S3(bucket))
         }
         Source::Url(url) => {
-            let (page, file) = url::Page::look(url, access, http).await?;
+            let (page, file, changed) = url::Page::look(url, access, http).await?;
+            mark = changed;
             (file.etag.clone(), vec![file], Remote::Url(page))
         }
     };
     let files = select(files, wanted)?;
-    Ok((Plan { source: wanted.source.to_string(), resolved_revision, files }, remote))
+    let listing = listing::listing(&files, mark.as_deref());
+    Ok((Plan { source: wanted.source.to_string(), resolved_revision, listing, files }, remote))
 }
 
 /// Leaves the wanted files, checked to be able to stand side by side, and puts the user's digest to its file.
@@ -232,6 +240,14 @@ fn select(mut files: Vec<PlannedFile>, wanted: &Wanted) -> Result<Vec<PlannedFil
 fn etag(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(http::header::ETAG)?.to_str().ok()?;
     strong(text)
+}
+
+/// What changes with the file, where there is no strong tag: too weak to put parts of a file together by, strong enough to
+/// tell that there is something new.
+fn weak_mark(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let mark = text(http::header::ETAG).or_else(|| text(http::header::LAST_MODIFIED))?;
+    (!mark.is_empty() && mark.len() <= 256).then(|| mark.to_owned())
 }
 
 /// The text of a strong tag.

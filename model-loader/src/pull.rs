@@ -93,7 +93,7 @@ pub async fn pull(wanted: &Wanted, to: &Path, network: &Network, meter: &Meter) 
     let with = Arc::new(Fetch::new(http, remote, staging, meter.clone(), network.buffers));
     let records = fetch::fetch(&plan, &with).await?;
     meter.enter(Step::Publish);
-    let manifest = Manifest::new(plan.source, request, plan.resolved_revision, records, started_at);
+    let manifest = Manifest::new(plan.source, request, (plan.resolved_revision, plan.listing), records, started_at);
     let published = Published { others, ..manifest.published() };
     tokio::task::spawn_blocking(move || with.publish(&manifest)).await.map_err(Error::task)??;
     meter.enter(Step::Done);

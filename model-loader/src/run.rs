@@ -127,7 +127,8 @@ fn run_plan(args: &Plan, console: &Console) -> u8 {
             let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
             let _ = writeln!(io::stdout(), "{json}");
             let (bytes, files) = (plan.bytes(), plan.files.len() as u64);
-            (Outcome::Planned(Planned { resolved_revision: plan.resolved_revision, bytes, files }), 0)
+            let model_loader::Plan { resolved_revision, listing, .. } = plan;
+            (Outcome::Planned(Planned { resolved_revision, listing, bytes, files }), 0)
         }
         Err(error) => (Outcome::Failed(error.failure()), report(&error, console)),
     };

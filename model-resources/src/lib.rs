@@ -47,4 +47,4 @@ mod metadata;
 pub use claim::claim;
 pub use expansion::literal;
 pub use file_name::{key_file_name, url_file_name};
-pub use job::{DownloadSettings, download_job, placed, plan_job, prune_job, verify_job};
+pub use job::{DownloadSettings, check_job, download_job, placed, plan_job, prune_job, verify_job};

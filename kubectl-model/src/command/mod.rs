@@ -45,7 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<bool, Error> {
         Command::Status { name, watch: false } => status(&cluster, &name).await,
         Command::Why { name, output } => Box::pin(explain(&cluster, &name, output)).await,
         Command::Wait { name, timeout } => wait::wait(&cluster, &name, timeout).await,
-        Command::Pull(wish) => pull::pull(&cluster, &wish).await,
+        Command::Pull(wish) => Box::pin(pull::pull(&cluster, &wish)).await,
         Command::Retry { name } => retry::retry(&cluster, &name).await,
         Command::Refresh { name } => refresh(&cluster, &name).await,
         Command::Verify { name, timeout, output } => Box::pin(verify::verify(&cluster, &name, timeout, output)).await,

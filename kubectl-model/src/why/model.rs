@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use model_core::api::{Model, Phase, VerificationResult};
 use model_core::decide::Retry;
@@ -10,7 +11,7 @@ use model_core::observed::{ClaimState, JobState, Refusal, claim_state, job_state
 use model_core::persisted::Persisted;
 use model_core::reason::Reason;
 use model_core::report::Failure;
-use model_core::status::{CONTENT_WRITABLE, DOWNLOADED, PRUNE_FAILED};
+use model_core::status::{CONTENT_WRITABLE, DOWNLOADED, PRUNE_FAILED, UP_TO_DATE};
 
 use super::parts::{is_download, parts};
 use super::{Context, Finding, ModelView, Report, events};
@@ -75,6 +76,7 @@ fn findings(context: &Context) -> Vec<Finding> {
     found.extend(writable(context));
     found.extend(unpruned(context));
     found.extend(damaged(context));
+    found.extend(checks(context));
     found.sort_by_key(|finding| !finding.blocks);
     found
 }
@@ -259,9 +261,7 @@ fn recorded(context: &Context, job: &JobState) -> Vec<Finding> {
 }
 
 fn phase_is_failed(context: &Context) -> bool {
-    let up_to_date = |condition: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        condition.type_ == DOWNLOADED && condition.status == "True"
-    };
+    let up_to_date = |condition: &&Condition| condition.type_ == DOWNLOADED && condition.status == "True";
     let status = context.view.model.status.iter();
     let downloaded = status.flat_map(|status| &status.conditions).find(up_to_date).is_some();
     !downloaded && matches!(phase(&context.view.model), Phase::Failed | Phase::Ready)
@@ -292,6 +292,29 @@ fn unpruned(context: &Context) -> Option<Finding> {
     let condition = status.conditions.iter().find(|condition| condition.type_ == PRUNE_FAILED)?;
     let why = condition.message.split("; ").next().unwrap_or_default();
     Some(context.finding(Reason::PruneFailed, "earlier content takes room on the claim", why).harmless())
+}
+
+/// What was found when the source was asked for newer content. None of it keeps pods from mounting what is there.
+fn checks(context: &Context) -> Vec<Finding> {
+    let Some(status) = context.view.model.status.as_ref().filter(|status| status.check.is_some()) else {
+        return Vec::new();
+    };
+    let newer = |condition: &&Condition| {
+        condition.type_ == UP_TO_DATE && condition.reason == Reason::NewRevision.as_str() && condition.status == "False"
+    };
+    let newer = status.conditions.iter().find(newer).map(|condition| {
+        let why = condition.message.split("; fetch it").next().unwrap_or_default();
+        context
+            .finding(Reason::NewRevision, "the source has newer content than what is mounted", why)
+            .with(context.kubectl(&format!("model refresh {}", context.name)))
+    });
+    let failed = status.check.as_ref().and_then(|check| check.last_failure.as_ref()).map(|failure| {
+        let what = "the source could not be asked for newer content";
+        let finding = with_help(context, context.finding(failure.reason, what, &failure.message), failure.reason);
+        // Much advice ends in a Job to delete; there is none.
+        Finding { advice: "it is asked again after spec.checkInterval".to_owned(), ..finding }
+    });
+    newer.into_iter().chain(failed).map(Finding::harmless).collect()
 }
 
 /// Whether a pod belongs to the view of a Model: a pod of its Job, or one that mounts its claim.

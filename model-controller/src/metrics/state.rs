@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::reflector::Store;
 use model_core::api::{Model, ModelStatus, Phase};
 use model_core::reason::Reason;
-use model_core::status::{PRUNE_FAILED, READY};
+use model_core::status::{PRUNE_FAILED, READY, UP_TO_DATE};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
@@ -47,6 +48,7 @@ struct Sums {
     reasons: BTreeMap<&'static str, i64>,
     queued: i64,
     unpruned: i64,
+    newer: i64,
     bytes_per_second: i64,
     bytes_missing: i64,
 }
@@ -72,6 +74,7 @@ impl Sums {
         }
         self.queued += i64::from(is_queued(status));
         self.unpruned += i64::from(status.conditions.iter().any(|condition| condition.type_ == PRUNE_FAILED));
+        self.newer += i64::from(has_newer(status));
         // Absent while nothing runs.
         if let Some((download, speed)) =
             status.download.as_ref().and_then(|download| Some((download, download.bytes_per_second?)))
@@ -81,6 +84,12 @@ impl Sums {
             self.bytes_missing = self.bytes_missing.saturating_add(missing.max(0));
         }
     }
+}
+
+fn has_newer(status: &ModelStatus) -> bool {
+    let newer =
+        |condition: &Condition| condition.type_ == UP_TO_DATE && condition.reason == Reason::NewRevision.as_str();
+    status.conditions.iter().any(newer)
 }
 
 /// Why a Model is not ready. Only words of ours, whatever somebody wrote into a status.
@@ -107,6 +116,7 @@ impl Collector for State {
             ("downloads_running", "Download Jobs that have not ended", one(i64::try_from(running).unwrap_or(i64::MAX))),
             ("downloads_queued", "Models that wait for a free download", one(sums.queued)),
             ("models_unpruned", "Models whose earlier content could not be removed", one(sums.unpruned)),
+            ("models_with_newer_content", "Models whose source was found to have newer content", one(sums.newer)),
             ("download_speed_bytes_per_second", "Speed of all downloads together", one(sums.bytes_per_second)),
             ("download_missing_bytes", "What running downloads still have to fetch", one(sums.bytes_missing)),
         ] {
@@ -157,7 +167,10 @@ mod tests {
         refresh["conditions"][0]["type"] = json!("Downloaded");
         let mut unpruned = not_ready("Ready", "PruneFailed");
         unpruned["conditions"][0]["type"] = json!("PruneFailed");
+        let mut newer = json!({ "phase": "Ready", "conditions": not_ready("", "NewRevision")["conditions"] });
+        newer["conditions"][0]["type"] = json!("UpToDate");
         let models = [
+            newer,
             refresh,
             json!(null),
             running.clone(),
@@ -168,12 +181,13 @@ mod tests {
         ]
         .map(|status| model(&status));
         let sums = Sums::of(models.iter().map(Some).chain([None]));
-        assert_eq!(sums.phases, BTreeMap::from([("Downloading", 2), ("Failed", 2), ("Pending", 1), ("Ready", 2)]));
+        assert_eq!(sums.phases, BTreeMap::from([("Downloading", 2), ("Failed", 2), ("Pending", 1), ("Ready", 3)]));
         let reasons =
             [("DiskFull", 1), ("DownloadFailed", 1), ("Downloading", 2), ("InvalidModel", 1), ("Starting", 1)];
         assert_eq!(sums.reasons, BTreeMap::from(reasons));
         assert_eq!((sums.bytes_per_second, sums.bytes_missing), (14, 140));
         assert_eq!(sums.unpruned, 1);
+        assert_eq!(sums.newer, 1);
         assert_eq!(sums.queued, 1, "one that has content of before waits as well");
         // A phase without Models is a zero, not a gap in the graph.
         assert_eq!(Sums::of([]).phases.len(), PHASES.len());

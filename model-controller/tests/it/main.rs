@@ -1,5 +1,6 @@
 //! The controller against a real API server. Nothing runs Jobs there: each test plays that part itself.
 
+mod checks;
 mod children;
 mod claims;
 mod gates;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::plane::{Scene, until};
 
-const PLAN: &str = "model-plan-llama";
+pub const PLAN: &str = "model-plan-llama";
 
 async fn apply(scene: &Scene, storage: &Value, preflight: bool) {
     let model = json!({
@@ -24,7 +24,7 @@ async fn apply(scene: &Scene, storage: &Value, preflight: bool) {
 }
 
 /// Waits for a plan Job other than `not`.
-async fn plan(scene: &Scene, not: Option<&str>) -> Job {
+pub async fn plan(scene: &Scene, not: Option<&str>) -> Job {
     until("a plan Job", async || {
         let job = scene.jobs.get_opt(PLAN).await.unwrap()?;
         (job.uid().as_deref() != not && job.metadata.deletion_timestamp.is_none()).then_some(job)
@@ -33,7 +33,7 @@ async fn plan(scene: &Scene, not: Option<&str>) -> Job {
 }
 
 /// The plan Job's pod ends with this message, and the Job with it.
-async fn ends(scene: &Scene, job: &Job, condition: &str, message: &Value) {
+pub async fn ends(scene: &Scene, job: &Job, condition: &str, message: &Value) {
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let name = format!("plan-{}", job.uid().unwrap());
     let owner =
@@ -58,14 +58,14 @@ async fn ends(scene: &Scene, job: &Job, condition: &str, message: &Value) {
     scene.ends(PLAN, condition).await;
 }
 
-async fn scene(namespace: &str) -> Scene {
+pub async fn scene(namespace: &str) -> Scene {
     let scene = Scene::new(namespace).await;
     let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "default" } })).unwrap();
     Api::namespaced(scene.client.clone(), &scene.namespace).create(&PostParams::default(), &account).await.unwrap();
     scene
 }
 
-fn reason<'a>(status: &'a ModelStatus, kind: &str) -> Option<&'a str> {
+pub fn reason<'a>(status: &'a ModelStatus, kind: &str) -> Option<&'a str> {
     let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
     Some(&condition.reason)
 }

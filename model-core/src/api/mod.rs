@@ -10,7 +10,7 @@ mod verification;
 pub use job_template::JobTemplate;
 pub use source::{HuggingFaceSource, S3Source, Source, SourceType, UrlSource};
 pub use spec::{AccessMode, DeletionPolicy, Model, ModelSpec, Storage};
-pub use status::{Content, DownloadStatus, EarlierContent, LastFailure, ModelStatus, Phase};
+pub use status::{Content, DownloadStatus, EarlierContent, FoundContent, LastFailure, ModelStatus, Phase, SourceCheck};
 pub use verification::{Verification, VerificationResult};
 
 /// Version of the API.

@@ -52,6 +52,12 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub node_selector: BTreeMap<String, String>,
+    /// How often the source is asked whether it has newer content than what is mounted, for example `24h` or `1h30m`: at
+    /// least `1h`, at most `8760h`. The condition `UpToDate` tells. Nothing is downloaded by that. Absent: it is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = rules::check_interval())]
+    pub check_interval: Option<String>,
     /// How many contents stay on the claim, the mounted one included. Default 1. More make the way back to an earlier one
     /// short: nothing is downloaded again. What a pod still names stays in any case, whatever phase the pod is in.
     #[serde(default = "one")]
@@ -122,6 +128,7 @@ impl ModelSpec {
             version: None,
             credentials_secret: None,
             node_selector: BTreeMap::new(),
+            check_interval: None,
             keep_revisions: one(),
             deletion_policy: DeletionPolicy::Delete,
             job_template: None,

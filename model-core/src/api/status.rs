@@ -74,6 +74,9 @@ pub struct ModelStatus {
     /// it, it was not offered for ten minutes, and no pod names it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<EarlierContent>,
+    /// What the source was found to have when it was asked for newer content. Absent without `spec.checkInterval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<SourceCheck>,
     /// The newest download, running or ended. Absent until one was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download: Option<DownloadStatus>,
@@ -99,6 +102,13 @@ pub struct Content {
     /// Commit or ETag that the revision was resolved to. Absent where nothing resolved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_revision: Option<String>,
+    /// Stands for the files as the source had them: equal for equal names, sizes, and tags or digests. Absent where the
+    /// source tells nothing of a file but its size, and with stock images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
+    /// When the source was asked for it. Absent with stock images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Time>,
     /// Bytes of all files. Absent where nothing counted them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -112,8 +122,60 @@ impl Content {
     /// Content of which no more is known than where it is and what it is of.
     #[must_use]
     pub const fn new(id: String, path: String, source: Source) -> Self {
-        Self { id, path, version: None, source, resolved_revision: None, bytes: None, verified: false }
+        Self {
+            id,
+            path,
+            version: None,
+            source,
+            resolved_revision: None,
+            listing: None,
+            asked_at: None,
+            bytes: None,
+            verified: false,
+        }
     }
+}
+
+/// The checks for newer content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct SourceCheck {
+    /// Since when the source is to be asked now and then.
+    pub since: Time,
+    /// When it was asked last, whatever came of it. Absent before the first time. An earlier time brings the next check on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Time>,
+    /// What it had when it answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<FoundContent>,
+    /// Why it could not be asked, or did not answer, the last time. Absent where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+    /// UID of the Job that asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+}
+
+/// What a source has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct FoundContent {
+    /// Content id of what was mounted then.
+    pub id: String,
+    /// When the source said so.
+    pub at: Time,
+    /// As in `status.content`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_revision: Option<String>,
+    /// As in `status.content`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
+    /// Bytes of all files. Absent where the source does not tell before it sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub bytes: Option<i64>,
 }
 
 /// Content on the claim that is not offered any more.

@@ -174,6 +174,8 @@ fn succeeded(seen: &Observed, published: Option<&Published>, now: Timestamp) -> 
         version: seen.model.spec.version.clone(),
         source: seen.model.spec.source.clone(),
         resolved_revision: published.and_then(|published| published.resolved_revision.clone()),
+        listing: published.and_then(|published| published.listing.clone()),
+        asked_at: published.and_then(|published| published.asked_at).map(Time),
         bytes,
         verified: published.is_some_and(|published| published.unverified_files == 0),
     };

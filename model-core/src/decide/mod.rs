@@ -9,6 +9,7 @@
 //!
 //! Published content keeps the phase at `Ready`; what a newer download does then shows in the condition `UpToDate`.
 
+mod check;
 mod claim;
 mod download;
 mod earlier;
@@ -21,10 +22,12 @@ mod verify;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Content, DeletionPolicy, DownloadStatus, EarlierContent, Phase, Verification};
+use crate::api::{Content, DeletionPolicy, DownloadStatus, EarlierContent, Phase, SourceCheck, Verification};
 use crate::observed::{ClaimState, JobState, Observed, PruneStep, refusal};
 use crate::reason::Reason;
 
+pub use check::CHECK_SECONDS;
+pub(crate) use check::next_check;
 pub use prune::OFFERED_UNTIL;
 pub use retry::{JOB_TTL_SECONDS, Retry, retry};
 pub use verify::is_open as is_verification_open;
@@ -57,6 +60,8 @@ pub struct Decision {
     pub prune_failure: Option<String>,
     /// The newest check of published content, to record.
     pub verification: Option<Verification>,
+    /// What is known of newer content, to record. `None`: nobody is to ask.
+    pub check: Option<SourceCheck>,
     /// What becomes of the claim if the Model is deleted, once the writes are made. `None`: there is no claim.
     pub deletion_policy: Option<DeletionPolicy>,
     /// What is to be said of a claim that has a volume. `None`: nothing.
@@ -70,10 +75,10 @@ pub struct Decision {
 }
 
 impl Write {
-    /// Whether a download, or what it needs first, is started by it.
+    /// Whether a download, or what it needs first, is started by it, or a check: all that has a place among the downloads.
     #[must_use]
-    pub const fn starts_download(&self) -> bool {
-        matches!(self, Self::CreateClaim { .. } | Self::CreatePlanJob | Self::CreateJob)
+    pub const fn takes_place(&self) -> bool {
+        matches!(self, Self::CreateClaim { .. } | Self::CreatePlanJob | Self::CreateJob | Self::CreateCheckJob)
     }
 }
 
@@ -86,6 +91,7 @@ impl Decision {
         let recorded_policy = seen.model.status.and_then(|status| status.deletion_policy);
         match write {
             Write::CreateClaim { .. } | Write::CreatePlanJob | Write::CreateJob => self.not_started(seen, message),
+            Write::CreateCheckJob => check::refused(self, message, now),
             Write::SetClaimOwner { .. } => {
                 Self { storage: Some((reason, message)), deletion_policy: recorded_policy, ..self }
             }
@@ -129,6 +135,8 @@ pub enum Write {
     },
     /// Create the Job that asks the source.
     CreatePlanJob,
+    /// Create the Job that asks the source for newer content: a plan Job that does not wait for ever.
+    CreateCheckJob,
     /// Delete the plan Job of this UID, and no other.
     DeletePlanJob {
         /// UID of the Job.
@@ -200,7 +208,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Decision {
         },
     };
     let decision = prune::prune(claim::claim(next.into_decision(seen, published), seen), seen, now);
-    verify::verify(decision, seen, now)
+    check::check(verify::verify(decision, seen, now), seen, now)
 }
 
 /// The recorded content, whether or not it still exists.
@@ -350,6 +358,7 @@ impl Step {
             earlier: Vec::new(),
             prune_failure: None,
             verification: None,
+            check: None,
             deletion_policy: None,
             storage: None,
             wants: Vec::new(),

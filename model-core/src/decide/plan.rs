@@ -40,13 +40,15 @@ pub(super) fn claim_size(seen: &Observed, now: Timestamp) -> Result<String, Box<
         (None, PlanState::Running { trouble: Some(trouble), .. }) => {
             Step::pending(trouble.reason, trouble.message.clone())
         }
-        (None, PlanState::Running { trouble: None, podless: Some(podless) }) => without_pod(planning(), podless, now),
-        (None, PlanState::Running { trouble: None, podless: None }) => planning(),
+        (None, PlanState::Running { trouble: None, podless: Some(podless), .. }) => {
+            without_pod(planning(), podless, now)
+        }
+        (None, PlanState::Running { trouble: None, podless: None, .. }) => planning(),
         (None, PlanState::Succeeded { at, .. }) => {
             let message = "the plan Job has ended, and its result is gone with its pod".to_owned();
             failed(seen, &Failure { reason: Reason::DownloadFailed, message }, *at, now)
         }
-        (None, PlanState::Failed { failure, at }) => failed(seen, failure, *at, now),
+        (None, PlanState::Failed { failure, at, .. }) => failed(seen, failure, *at, now),
         (None, PlanState::Absent | PlanState::Unsupported) => planning().writing(vec![Write::CreatePlanJob]),
     };
     Err(Box::new(step))
@@ -79,7 +81,7 @@ pub(super) fn with_plan(seen: &Observed) -> DownloadStatus {
     let download = recorded(seen).cloned().unwrap_or_else(|| DownloadStatus { id, ..DownloadStatus::default() });
     match &seen.plan {
         PlanState::Succeeded { planned: Some(planned), .. } if download.total_files.is_none() => {
-            let Planned { resolved_revision, bytes, files } = planned;
+            let Planned { resolved_revision, bytes, files, .. } = planned;
             let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             DownloadStatus {
                 total_bytes: bytes.map(count),

@@ -22,7 +22,7 @@ pub use claim::claim_state;
 pub use claim_details::{ClaimDetails, claim_details};
 pub use job::{job_state, newest_pod};
 pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
-pub use plan::{PlanState, plan_state};
+pub use plan::{PlanState, is_answer_wanted, plan_state};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 pub use prune::{PruneJob, PruneStep, Users, prune_job};
 pub use refusal::{NOT_STARTED_WARNINGS, Podless, Refusal, next_look, not_started, podless, refusal};
@@ -45,8 +45,10 @@ pub struct Observed<'a> {
     pub placement: Placement,
     /// The Job of our name.
     pub job: JobState,
-    /// The Job that asks the source before there is a claim. Of no account once there is one.
+    /// The Job that asks the source: before there is a claim, and later for newer content where the spec wants that.
     pub plan: PlanState,
+    /// Whether as many sources are asked for newer content as may be at once.
+    pub checks_full: bool,
     /// A pod that mounts the claim writable on request: the first by name, so that it stays the same while it lives.
     /// `None`: there is none.
     pub writer: Option<String>,

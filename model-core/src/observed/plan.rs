@@ -1,4 +1,4 @@
-//! The Job that asks the source, as a value.
+//! The Job that asks the source, as a value: before there is a claim, and later whether there is newer content.
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::job::{condition, failure};
 use super::pod::{pod_outcome, pod_trouble};
 use super::refusal::{Podless, Refusal, podless, suspended};
-use super::{is_ours, owner};
+use super::{ClaimState, is_ours, owner};
 use crate::labels;
 use crate::persisted::Persisted;
 use crate::report::{Failure, Outcome, Planned};
@@ -26,13 +26,15 @@ pub enum PlanState {
         /// `Kind/name` of its controller, or `nobody`.
         owner: String,
     },
-    /// It asked for other content.
+    /// It asked for other content, or before there was this claim.
     Stale {
         /// Its UID, so that no other Job is deleted in its place.
         uid: String,
     },
     /// It has not ended.
     Running {
+        /// Its UID.
+        uid: String,
         /// What holds it up, or how its last pod failed.
         trouble: Option<Failure>,
         /// It has made no pod. Absent once it has.
@@ -40,6 +42,8 @@ pub enum PlanState {
     },
     /// It ended well.
     Succeeded {
+        /// Its UID.
+        uid: String,
         /// What the source has. Absent where the pod is gone before anybody read it.
         planned: Option<Planned>,
         /// When it ended.
@@ -47,6 +51,8 @@ pub enum PlanState {
     },
     /// It gave up.
     Failed {
+        /// Its UID.
+        uid: String,
         /// Why.
         failure: Failure,
         /// When it ended.
@@ -59,6 +65,7 @@ pub enum PlanState {
 #[must_use]
 pub fn plan_state(
     model: &Persisted,
+    claim: &ClaimState,
     job: Option<&Job>,
     pod: Option<&Pod>,
     refusal: Refusal,
@@ -72,9 +79,15 @@ pub fn plan_state(
     if meta.deletion_timestamp.is_some() {
         return PlanState::Terminating;
     }
-    let content = meta.annotations.as_ref().and_then(|all| all.get(labels::CONTENT_ID));
-    if content != Some(&model.content_id) {
-        return PlanState::Stale { uid: meta.uid.clone().unwrap_or_default() };
+    let uid = meta.uid.clone().unwrap_or_default();
+    let annotation = |key| meta.annotations.as_ref().and_then(|all| all.get(key)).map(String::as_str);
+    // Only a check is made beside a claim, and what the source said before the download is no news after it.
+    let is_of_now = match annotation(labels::CLAIM_UID) {
+        Some(checked) => Some(checked) == claim.uid(),
+        None => claim.uid().is_none() || is_answer_wanted(model),
+    };
+    if annotation(labels::CONTENT_ID) != Some(&model.content_id) || !is_of_now {
+        return PlanState::Stale { uid };
     }
     let at = |ended: &JobCondition| ended.last_transition_time.as_ref().map_or(now, |time| time.0);
     if let Some(complete) = condition(job, "Complete") {
@@ -82,12 +95,24 @@ pub fn plan_state(
             Some(Outcome::Planned(planned)) => Some(planned),
             _ => None,
         };
-        return PlanState::Succeeded { planned, at: at(complete) };
+        return PlanState::Succeeded { uid, planned, at: at(complete) };
     }
     if let Some(failed) = condition(job, "Failed") {
-        return PlanState::Failed { failure: failure(failed, pod), at: at(failed) };
+        return PlanState::Failed { uid, failure: failure(failed, pod), at: at(failed) };
     }
     let trouble = suspended(job).or_else(|| pod.and_then(pod_trouble));
     let podless = if pod.is_none() && trouble.is_none() { podless(job, refusal) } else { None };
-    PlanState::Running { trouble, podless }
+    PlanState::Running { uid, trouble, podless }
+}
+
+/// Whether what the source said before the download is not recorded: a controller may die when it has made the claim.
+#[must_use]
+pub fn is_answer_wanted(model: &Persisted) -> bool {
+    let Some(status) = model.status else { return true };
+    let is_recorded = status
+        .download
+        .as_ref()
+        .is_some_and(|download| download.id == model.content_id && download.started_at.is_some());
+    let is_published = status.content.as_ref().is_some_and(|content| content.id == model.content_id);
+    !is_recorded && !is_published
 }

@@ -32,6 +32,17 @@ pub(super) fn reachable(seen: &Observed, decision: &Decision, message: &str) -> 
     if decision.reason.is_of_source() {
         return Reachable::new("False", decision.reason, message);
     }
+    if decision.up_to_date
+        && let Some(failure) = decision.check.as_ref().and_then(|check| check.last_failure.as_ref())
+    {
+        // What keeps the pod from asking says nothing of the source.
+        let status = if failure.reason.is_of_source() { "False" } else { "Unknown" };
+        let message = format!(
+            "the source could not be asked for newer content: {}; it is tried again after spec.checkInterval",
+            failure.message
+        );
+        return Reachable::new(status, failure.reason, &message);
+    }
     if decision.up_to_date || told {
         return Reachable::new("True", Reason::SourceAnswered, "");
     }

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::RequestBuilder;
 use url::Url;
 
-use super::{PlannedFile, etag};
+use super::{PlannedFile, etag, weak_mark};
 use crate::{
     Access, Error, UrlCredentials,
     http::{Again, Dialect, Http},
@@ -27,7 +27,13 @@ impl Page {
     ///
     /// No HEAD: signed URLs and many small servers answer none. A server that knows no ranges sends everything, and is
     /// given up after its headers.
-    pub(super) async fn look(url: &Url, access: &Access, http: &Http) -> Result<(Self, PlannedFile), Error> {
+    ///
+    /// Beside the file it gives what changes with it where the file has no strong tag.
+    pub(super) async fn look(
+        url: &Url,
+        access: &Access,
+        http: &Http,
+    ) -> Result<(Self, PlannedFile, Option<String>), Error> {
         let path = file_name(url)?;
         let page = Self { url: url.clone(), credentials: access.url.clone() };
         let mut budget = http.budget();
@@ -44,7 +50,7 @@ impl Page {
         };
         let size = size(response.status(), response.headers());
         let file = PlannedFile { path, size, digest: None, etag: etag(response.headers()) };
-        Ok((page, file))
+        Ok((page, file, weak_mark(response.headers())))
     }
 
     pub(super) fn get(&self, http: &Http) -> RequestBuilder {

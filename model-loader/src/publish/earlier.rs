@@ -89,7 +89,7 @@ mod tests {
         for (name, bytes) in [("good", "good"), ("torn", "to"), ("flip", "flap"), ("weak", "weak")] {
             fs::write(old.join(name), bytes).unwrap();
         }
-        Manifest::new(String::new(), String::new(), None, files, jiff::Timestamp::UNIX_EPOCH)
+        Manifest::new(String::new(), String::new(), (None, None), files, jiff::Timestamp::UNIX_EPOCH)
             .write_file(&Manifest::path(&old))
             .unwrap();
         fs::create_dir(dir.path().join("no-model")).unwrap();

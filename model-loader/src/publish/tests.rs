@@ -46,7 +46,7 @@ fn fill(staging: &Staging) {
 }
 
 fn manifest() -> Manifest {
-    Manifest::new("s".to_owned(), "r".to_owned(), None, FILES.map(record).to_vec(), Timestamp::UNIX_EPOCH)
+    Manifest::new("s".to_owned(), "r".to_owned(), (None, None), FILES.map(record).to_vec(), Timestamp::UNIX_EPOCH)
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -112,6 +112,42 @@ async fn a_url_arrives_and_is_verified_where_a_digest_is_given() {
     assert_eq!(published.unverified_files, 0);
 }
 
+/// What a check for newer content compares: the listing of the plan with that of what was published.
+#[tokio::test]
+async fn a_listing_changes_with_the_wanted_files_and_with_nothing_else() {
+    let world = World::new();
+    let url = format!("{}/files/model.gguf", world.hub.url());
+    for (source, file) in [
+        ("hf://acme/tiny", "hf/acme/tiny/config.json"),
+        ("s3://models/tiny", "s3/models/tiny/onnx/model.onnx"),
+        ("s3://models/tiny/onnx/model.onnx", "s3/models/tiny/onnx/model.onnx"),
+        (&url, "files/model.gguf"),
+    ] {
+        let listed = async || plan(&wanted(source), &world.network()).await.unwrap().listing.unwrap();
+        let to = tempfile::tempdir().unwrap();
+        let dir = to.path().join("m");
+        let published = pull(&wanted(source), &dir, &world.network(), &Meter::default()).await.unwrap();
+        assert_eq!(published.listing, Some(listed().await), "{source}");
+        assert!(published.asked_at.is_some());
+        // Content that is there already is as old as it was.
+        let again = pull(&wanted(source), &dir, &world.network(), &Meter::default()).await.unwrap();
+        assert_eq!((again.listing.as_ref(), again.asked_at), (published.listing.as_ref(), published.asked_at));
+        let mut bytes = fs::read(world.root.path().join(file)).unwrap();
+        bytes[0] ^= 1;
+        write(&world.root.path().join(file), &bytes);
+        world.hub.refresh();
+        assert_ne!(published.listing, Some(listed().await), "{source}: as long as before, and another file");
+    }
+    // Whoever wants no such file is not told of it.
+    let chosen = Wanted { exclude: vec!["config.json".to_owned()], ..wanted("hf://acme/tiny") };
+    let before = plan(&chosen, &world.network()).await.unwrap();
+    write(&world.root.path().join("hf/acme/tiny/config.json"), b"{}");
+    world.hub.refresh();
+    let after = plan(&chosen, &world.network()).await.unwrap();
+    assert_ne!(before.resolved_revision, after.resolved_revision);
+    assert_eq!(before.listing, after.listing);
+}
+
 #[tokio::test]
 async fn a_protected_url_opens_with_token_or_password() {
     for credentials in

@@ -26,7 +26,7 @@ use model_core::persisted::{Downloader, Persisted};
 use crate::metadata::{child_labels, child_metadata};
 
 pub use placement::placed;
-pub use plan::plan_job;
+pub use plan::{check_job, plan_job};
 pub use prune::prune_job;
 pub use verify::verify_job;
 

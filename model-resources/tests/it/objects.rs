@@ -1,8 +1,8 @@
 //! Whole objects: a human reads the difference.
 
-use model_core::api::{AccessMode, Content};
+use model_core::api::{AccessMode, Content, JobTemplate};
 use model_core::observed::PruneStep;
-use model_resources::{DownloadSettings, claim, download_job, plan_job, prune_job, verify_job};
+use model_resources::{DownloadSettings, check_job, claim, download_job, plan_job, prune_job, verify_job};
 
 use crate::fixtures::{full_template, hugging_face, loader, model, persisted, sources, stock};
 
@@ -157,4 +157,28 @@ fn the_job_that_verifies_cannot_write_and_has_no_credentials() {
     let job = verify_job(&persisted(&model), &loader(), CLAIM_UID, request, &content);
     insta::assert_yaml_snapshot!("job_verify", job);
     assert_eq!(verify_job(&persisted(&model), &stock(), CLAIM_UID, request, &content), None);
+}
+
+#[test]
+fn a_check_is_a_plan_job_that_names_the_claim_and_has_an_end() {
+    for own in [None, Some(60), Some(86_400)] {
+        let mut model = model("llama-3-8b", hugging_face());
+        let mut template = JobTemplate::default();
+        template.active_deadline_seconds = own;
+        model.spec.job_template = own.is_some().then_some(template);
+        let plan = plan_job(&persisted(&model), &loader()).unwrap();
+        let mut check = check_job(&persisted(&model), &loader(), "claim-uid").unwrap();
+        let spec = check.spec.as_mut().unwrap();
+        assert_eq!(spec.active_deadline_seconds, Some(own.unwrap_or(600).min(600)));
+        spec.active_deadline_seconds = plan.spec.as_ref().unwrap().active_deadline_seconds;
+        for annotations in [
+            check.metadata.annotations.as_mut(),
+            check.spec.as_mut().unwrap().template.metadata.as_mut().unwrap().annotations.as_mut(),
+        ] {
+            let uid = annotations.unwrap().remove("models.main-currents.news/claim-uid");
+            assert_eq!(uid.as_deref(), Some("claim-uid"));
+        }
+        assert_eq!(check, plan, "no claim is mounted");
+        assert_eq!(check_job(&persisted(&model), &stock(), "claim-uid"), None);
+    }
 }

@@ -171,3 +171,18 @@ fn a_ready_model_is_not_blocked_by_what_its_refresh_meets() {
     assert!(!of_model(&view, now()).is_blocked());
     insta::assert_snapshot!(shown(&view));
 }
+
+#[test]
+fn newer_content_and_a_source_that_did_not_answer_block_nothing() {
+    let at = "2026-01-01T11:30:00Z";
+    let message = "at 2026-01-01T11:30:00Z the source had revision new; mounted is old; fetch it with `kubectl model refresh llama`";
+    let status = json!({
+        "phase": "Ready", "progress": 100, "observedGeneration": 1, "message": "ready to mount",
+        "conditions": [
+            { "type": "Downloaded", "status": "True", "reason": "Downloaded", "message": "", "lastTransitionTime": at },
+            { "type": "UpToDate", "status": "False", "reason": "NewRevision", "message": message, "lastTransitionTime": at },
+        ],
+        "check": { "since": at, "lastFailure": { "reason": "NetworkError", "message": "no route to the hub", "at": at } },
+    });
+    insta::assert_snapshot!(shown(&view(model(&status), bound(), None, Value::Null, json!([]), json!([]))));
+}

@@ -17,7 +17,7 @@ use crate::report::Failure;
 /// day passing.
 const STEPS: usize = 20;
 
-fn happening() -> impl Strategy<Value = Happening> {
+pub fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0_usize..5).prop_map(|writes| Happening::Look { writes }),
         1 => Just(Happening::LookTwice),

@@ -1,5 +1,6 @@
 //! How the state machine is shown right: every combination in a table, then properties over whole histories.
 
+mod checks;
 mod claim;
 mod histories;
 mod progress;

@@ -177,6 +177,8 @@ fn begun() -> Model {
         version: None,
         source: model.spec.source.clone(),
         resolved_revision: None,
+        listing: None,
+        asked_at: None,
         bytes: None,
         verified: true,
     };

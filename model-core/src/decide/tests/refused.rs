@@ -42,6 +42,7 @@ fn only_what_starts_a_download_makes_it_fail_when_it_is_refused() {
             true,
         ),
         (Write::DeleteJob { uid: uid() }, Phase::Downloading, Reason::QuotaExceeded, false, false, false),
+        (Write::CreateCheckJob, Phase::Downloading, Reason::Downloading, false, false, false),
         (Write::DeletePlanJob { uid: uid() }, Phase::Downloading, Reason::QuotaExceeded, false, false, false),
     ] {
         let mut decision = decide(&seen, Timestamp::UNIX_EPOCH);
@@ -54,6 +55,9 @@ fn only_what_starts_a_download_makes_it_fail_when_it_is_refused() {
         let owner_is_as_before = fails || matches!(write, Write::SetClaimOwner { .. });
         let policy = if owner_is_as_before { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
         assert_eq!(refused.deletion_policy, Some(policy), "{write:?}");
-        assert_eq!(write.starts_download(), fails);
+        let is_check = write == Write::CreateCheckJob;
+        let check = refused.check.and_then(|check| check.last_failure).map(|failure| failure.reason);
+        assert_eq!(check, is_check.then_some(Reason::QuotaExceeded), "{write:?}");
+        assert_eq!(write.takes_place(), fails || is_check);
     }
 }

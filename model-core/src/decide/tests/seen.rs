@@ -12,6 +12,7 @@ pub fn alone<'a>(model: &'a Persisted<'a>, claim: ClaimState, job: JobState) -> 
         claim,
         job,
         plan: PlanState::Absent,
+        checks_full: false,
         writer: None,
         queue: None,
         claim_details: None,

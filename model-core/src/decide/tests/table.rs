@@ -51,6 +51,8 @@ fn recorded(phase: Option<Phase>, id: &str, source: &crate::api::Source) -> Opti
         version: None,
         source: source.clone(),
         resolved_revision: None,
+        listing: None,
+        asked_at: None,
         bytes: None,
         verified: true,
     };

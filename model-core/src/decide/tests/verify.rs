@@ -22,7 +22,7 @@ fn ready(request: Option<&str>) -> Model {
     let id = Persisted::try_from(&model).unwrap().content_id;
     let path = format!("revisions/{id}");
     let source = model.spec.source.clone();
-    let content = Content { id, path, version: None, source, resolved_revision: None, bytes: Some(3), verified: true };
+    let content = Content { bytes: Some(3), verified: true, ..Content::new(id, path, source) };
     let claim_uid = Some("claim".to_owned());
     model.status = Some(ModelStatus { content: Some(content), claim_uid, ..ModelStatus::default() });
     model.metadata.annotations = request.map(|request| [(VERIFY.to_owned(), request.to_owned())].into());

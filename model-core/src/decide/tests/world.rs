@@ -10,7 +10,7 @@ use self::prune::Prune;
 use crate::api::{AccessMode, DeletionPolicy, Phase, Source, UrlSource};
 use crate::api::{Model, ModelSpec, Storage};
 use crate::decide::{Decision, Write, decide};
-use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, VerifyJob};
+use crate::observed::{ClaimState, JobState, Observed, Placement, PlanState, VerifyJob, is_answer_wanted};
 use crate::persisted::{Downloader, Persisted};
 use crate::queue::Place;
 use crate::reason::Reason;
@@ -30,6 +30,7 @@ pub fn spec(url: &str) -> ModelSpec {
         version: None,
         credentials_secret: None,
         node_selector: BTreeMap::new(),
+        check_interval: None,
         keep_revisions: 1,
         deletion_policy: DeletionPolicy::Delete,
         job_template: None,
@@ -50,6 +51,8 @@ struct Job {
     uid: u32,
     content_id: String,
     claim: u32,
+    /// What the source had, and when it was asked.
+    got: (u32, Timestamp),
     ended: Option<Result<(), (Failure, Timestamp)>>,
     terminating: bool,
 }
@@ -62,7 +65,10 @@ type Spot = (u32, String);
 struct PlanJob {
     uid: u32,
     content_id: String,
-    ended: Option<Result<(), (Failure, Timestamp)>>,
+    /// Of a check.
+    claim: Option<u32>,
+    /// Well: what the source had.
+    ended: Option<Result<u32, (Failure, Timestamp)>>,
     terminating: bool,
 }
 
@@ -77,6 +83,11 @@ pub struct World {
     plan: Option<PlanJob>,
     /// Which content the source was asked for with success.
     planned: BTreeSet<String>,
+    /// What the source has.
+    source: u32,
+    /// When the last check began that was not taken away before its result was read.
+    checked: Option<Timestamp>,
+    checks_full: bool,
     writer: Option<String>,
     queue: Option<Place>,
     prune: Option<Prune>,
@@ -113,6 +124,10 @@ pub enum Happening {
     SpecChanges(u8),
     /// A pod mounts the claim writable, or the last one that did is gone.
     Writer(Option<String>),
+    /// The source has something new.
+    SourceMoves,
+    /// As many others are checked as may be, or not.
+    ChecksFull(bool),
     /// This place in the line for a download, or a free one.
     Queue(Option<usize>),
     TimePasses(u32),
@@ -142,6 +157,9 @@ impl World {
             job: None,
             plan: None,
             planned: BTreeSet::new(),
+            source: 0,
+            checked: None,
+            checks_full: false,
             writer: None,
             queue: None,
             prune: None,
@@ -158,6 +176,12 @@ impl World {
     /// The same with a spec that leaves the size out.
     pub fn without_size(mut self) -> Self {
         self.model.spec.storage.size = None;
+        self
+    }
+
+    /// The same with a spec that has the source asked every six hours.
+    pub fn with_checks(mut self) -> Self {
+        self.model.spec.check_interval = Some("6h".into());
         self
     }
 
@@ -183,29 +207,38 @@ impl World {
         }
         match &job.ended {
             None => JobState::Running { trouble: None, progress: None, unmounted: None, podless: None },
-            Some(Ok(())) => JobState::Succeeded { published: Some(Published::default()) },
+            Some(Ok(())) => {
+                let (listing, asked_at) = (Some(job.got.0.to_string()), Some(job.got.1));
+                JobState::Succeeded { published: Some(Published { listing, asked_at, ..Published::default() }) }
+            }
             Some(Err((failure, at))) => JobState::Failed { failure: failure.clone(), at: *at },
         }
     }
 
     fn plan_state(&self) -> PlanState {
-        let Some(plan) = self.plan.as_ref().filter(|_| self.claim.is_none()) else {
-            let stock = self.downloader == Downloader::Stock;
-            return if stock { PlanState::Unsupported } else { PlanState::Absent };
-        };
+        if self.downloader == Downloader::Stock {
+            return PlanState::Unsupported;
+        }
+        let is_wanted = is_answer_wanted(&Persisted::try_from(&self.model).unwrap());
+        let counts = self.claim.is_none() || is_wanted || self.model.spec.check_interval.is_some();
+        let Some(plan) = self.plan.as_ref().filter(|_| counts) else { return PlanState::Absent };
         if plan.terminating {
             return PlanState::Terminating;
         }
-        if plan.content_id != self.wanted() {
-            return PlanState::Stale { uid: plan.uid.to_string() };
+        let uid = plan.uid.to_string();
+        let claim = self.claim.filter(|_| !self.claim_terminating);
+        let is_of_now = if plan.claim.is_some() { plan.claim == claim } else { claim.is_none() || is_wanted };
+        if plan.content_id != self.wanted() || !is_of_now {
+            return PlanState::Stale { uid };
         }
         match &plan.ended {
-            None => PlanState::Running { trouble: None, podless: None },
-            Some(Ok(())) => {
-                let planned = Planned { resolved_revision: None, bytes: Some(1 << 20), files: 1 };
-                PlanState::Succeeded { planned: Some(planned), at: Timestamp::UNIX_EPOCH }
+            None => PlanState::Running { uid, trouble: None, podless: None },
+            Some(Ok(source)) => {
+                let listing = Some(source.to_string());
+                let planned = Planned { listing, bytes: Some(1 << 20), files: 1, ..Planned::default() };
+                PlanState::Succeeded { uid, planned: Some(planned), at: Timestamp::UNIX_EPOCH }
             }
-            Some(Err((failure, at))) => PlanState::Failed { failure: failure.clone(), at: *at },
+            Some(Err((failure, at))) => PlanState::Failed { uid, failure: failure.clone(), at: *at },
         }
     }
 
@@ -226,6 +259,7 @@ impl World {
             placement: Placement::Anywhere,
             job: self.job_state(),
             plan: self.plan_state(),
+            checks_full: self.checks_full,
             writer: self.writer.clone(),
             queue: self.queue.clone(),
             claim_details: None,
@@ -256,11 +290,25 @@ impl World {
             }
             Write::CreatePlanJob if self.plan.is_none() => {
                 let content_id = content_id.to_owned();
-                self.plan = Some(PlanJob { uid: self.uids, content_id, ended: None, terminating: false });
+                self.plan = Some(PlanJob { uid: self.uids, content_id, claim: None, ended: None, terminating: false });
+            }
+            Write::CreateCheckJob if self.plan.is_none() => {
+                assert!(self.claim.is_some() && !self.checks_full);
+                assert!(self.job.as_ref().is_none_or(|job| job.ended.is_some()), "a check beside a download");
+                let interval = SignedDuration::from_hours(6);
+                assert!(self.checked.is_none_or(|last| self.now.duration_since(last) >= interval), "asked too often");
+                self.checked = Some(self.now);
+                let content_id = content_id.to_owned();
+                self.plan =
+                    Some(PlanJob { uid: self.uids, content_id, claim: self.claim, ended: None, terminating: false });
             }
             Write::DeletePlanJob { uid } => {
                 if let Some(plan) = self.plan.as_mut().filter(|plan| plan.uid.to_string() == *uid) {
                     plan.terminating = true;
+                    let check = self.model.status.as_ref().and_then(|status| status.check.as_ref());
+                    if plan.claim.is_some() && check.is_none_or(|check| check.job.as_ref() != Some(uid)) {
+                        self.checked = None;
+                    }
                 }
             }
             Write::CreateJob if self.job.is_none() => {
@@ -273,7 +321,8 @@ impl World {
                     .filter(|(on, id)| *on == claim && offered.is_none_or(|offered| offered.id != *id));
                 let in_vain = self.prune.as_ref().is_some_and(|prune| prune.done == Some(false));
                 assert!(aside.count() == 0 || in_vain, "a download starts while content is not in its place");
-                self.job = Some(Job { uid: self.uids, content_id, claim, ended: None, terminating: false });
+                let got = (self.source, self.now);
+                self.job = Some(Job { uid: self.uids, content_id, claim, got, ended: None, terminating: false });
             }
             Write::DeleteJob { uid } => {
                 if let Some(job) = self.job.as_mut().filter(|job| job.uid.to_string() == *uid) {
@@ -292,6 +341,7 @@ impl World {
             }
             Write::CreateClaim { .. }
             | Write::CreatePlanJob
+            | Write::CreateCheckJob
             | Write::CreateJob
             | Write::SetClaimOwner { .. }
             | Write::GrowClaim { .. }
@@ -324,7 +374,7 @@ impl World {
             }),
             Happening::PlanSucceeds => {
                 if let Some(plan) = self.plan.as_mut().filter(|plan| plan.ended.is_none()) {
-                    plan.ended = Some(Ok(()));
+                    plan.ended = Some(Ok(self.source));
                     self.planned.insert(plan.content_id.clone());
                 }
             }
@@ -336,6 +386,9 @@ impl World {
             Happening::JobDeleted => {
                 self.job.iter_mut().for_each(|job| job.terminating = true);
                 self.plan.iter_mut().for_each(|plan| plan.terminating = true);
+                if self.plan.is_some() {
+                    self.checked = None;
+                }
             }
             Happening::JobGone => {
                 self.job = self.job.take().filter(|job| !job.terminating);
@@ -348,11 +401,14 @@ impl World {
             }
             Happening::ClaimGone => {}
             Happening::SpecChanges(number) => {
-                let size = self.model.spec.storage.size.clone();
+                let (size, interval) = (self.model.spec.storage.size.clone(), self.model.spec.check_interval.clone());
                 self.model.spec = spec(&format!("https://example.com/{number}"));
                 self.model.spec.storage.size = size;
+                self.model.spec.check_interval = interval;
                 *self.model.metadata.generation.as_mut().unwrap() += 1;
             }
+            Happening::SourceMoves => self.source += 1,
+            Happening::ChecksFull(full) => self.checks_full = *full,
             Happening::Writer(pod) => self.writer.clone_from(pod),
             Happening::Queue(nth) => self.queue = nth.map(|nth| Place { nth, of: 40, host: None }),
             Happening::PodComes => {
@@ -401,6 +457,7 @@ impl World {
     /// Everybody does their part: others' downloads end, deletions finish, the Job succeeds, the controller looks and lives.
     pub fn kind_step(&mut self) {
         self.happens(&Happening::Queue(None));
+        self.happens(&Happening::ChecksFull(false));
         self.happens(&Happening::JobGone);
         self.happens(&Happening::PruneWorks { contents: usize::MAX, lives: true });
         self.happens(&Happening::PruneGone);

@@ -12,6 +12,11 @@ pub fn values() -> Vec<(&'static str, Value)> {
     let mut values = vec![
         ("", json!({ "metadata": { "name": "x" } })),
         ("", json!({ "metadata": { "name": "x".repeat(48) } })),
+        ("spec.checkInterval", json!("1h")),
+        ("spec.checkInterval", json!("60m")),
+        ("spec.checkInterval", json!("1h30m0s")),
+        ("spec.checkInterval", json!("8760h")),
+        ("spec.checkInterval", json!("00001h000000m01s")),
         ("spec.keepRevisions", json!(1)),
         ("spec.keepRevisions", json!(50)),
         ("spec.nodeSelector", entries(64)),

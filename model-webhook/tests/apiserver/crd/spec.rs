@@ -12,6 +12,11 @@ pub fn entries(count: usize) -> Value {
 pub fn rows() -> Vec<Row> {
     let mut rows = named();
     rows.extend(storage());
+    rows.extend(["59m", "3599s", "8761h", "8760h1s", "1d", "daily", "30m1h", "-2h", "1.5h", "24", ""].map(|value| {
+        let says =
+            "write hours, minutes and seconds, for example 24h or 1h30m: at least 1h, at most 8760h, which is a year";
+        row("spec.checkInterval", "rule", value, &format!(r#"Invalid value: "{value}": {says}"#))
+    }));
     rows.extend([
         row("", "required spec", json!({ "spec": null }), "Required value"),
         row("spec", "required source", json!({ "storage": {} }), "Required value"),
@@ -23,6 +28,8 @@ pub fn rows() -> Vec<Row> {
         row("spec.credentialsSecret", "maxLength", "x".repeat(254), "Too long: may not be more than 253 bytes"),
         row("spec.credentialsSecret", "rule", "My Secret", r#"Invalid value: "My Secret": write the name of an object of this namespace: a-z, 0-9, - and . only, with a letter or digit at both ends"#),
         row("spec.credentialsSecret", "rule", "other-namespace/secret", r#"Invalid value: "other-namespace/secret": write the name of an object of this namespace: a-z, 0-9, - and . only, with a letter or digit at both ends"#),
+        row("spec.checkInterval", "maxLength", "00001h000000m001s", "Too long: may not be more than 16 bytes"),
+        row("spec.checkInterval", "type", 24, r#"Invalid value: "integer": {at} in body must be of type string: "integer""#),
         row("spec.nodeSelector", "maxProperties", entries(65), "Too many: 65: must have at most 64 items"),
         row("spec.nodeSelector{}", "type", true, r#"Invalid value: "boolean": {at} in body must be of type string: "boolean""#),
         row("spec.keepRevisions", "minimum", 0, "Invalid value: 0: {at} in body should be greater than or equal to 1"),

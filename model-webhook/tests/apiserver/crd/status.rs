@@ -11,6 +11,11 @@ pub fn whole() -> Value {
         "conditions": [{
             "type": "Ready", "status": "True", "reason": "Downloaded", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"
         }],
+        "check": {
+            "since": "2026-01-01T00:00:00Z",
+            "found": { "at": "2026-01-01T00:00:00Z", "id": "0123456789abcdef0123" },
+            "lastFailure": { "at": "2026-01-01T00:00:00Z", "message": "", "reason": "Stalled" }
+        },
         "content": {
             "id": "0123456789abcdef0123",
             "path": "revisions/0123456789abcdef0123",
@@ -44,6 +49,12 @@ pub fn rows() -> Vec<Row> {
     rows.extend(missing());
     rows.extend(numbers());
     let condition = whole()["conditions"][0].clone();
+    rows.extend(["check.checkedAt", "check.since", "check.found.at", "check.lastFailure.at", "content.askedAt"].map(
+        |field| {
+            let says = r#"Invalid value: "yesterday": {at} in body must be of type date-time: "yesterday""#;
+            row(&format!("status.{field}"), "format", "yesterday", says)
+        },
+    ));
     rows.extend([
         row(
             "status.conditions",
@@ -92,7 +103,10 @@ pub fn rows() -> Vec<Row> {
 }
 
 fn missing() -> Vec<Row> {
-    let objects: [(&str, &[&'static str]); 5] = [
+    let objects: [(&str, &[&'static str]); 8] = [
+        ("status.check", &["required since"]),
+        ("status.check.found", &["required at", "required id"]),
+        ("status.check.lastFailure", &["required at", "required message", "required reason"]),
         (
             "status.conditions[]",
             &["required lastTransitionTime", "required message", "required reason", "required status", "required type"],
@@ -125,6 +139,7 @@ fn numbers() -> Vec<Row> {
         row("status.conditions[].observedGeneration", "format", beyond, INT64),
     ];
     for field in [
+        "check.found.bytes",
         "content.bytes",
         "download.bytesPerSecond",
         "download.downloadedBytes",
