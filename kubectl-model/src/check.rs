@@ -66,9 +66,12 @@ impl Check {
         let message = message.as_deref().unwrap_or_default();
         match result {
             VerificationResult::Running => format!("{name}: it is still being read"),
+            VerificationResult::Intact if files == 1 => format!("{name}: its file is as it was published"),
             VerificationResult::Intact => format!("{name}: all {files} files are as they were published"),
             VerificationResult::Damaged => {
-                format!("{name}: of {files} published files, {faults} are not as they should be: {message}")
+                let are = if faults == 1 { "is not as it" } else { "are not as they" };
+                let published = if files == 1 { "1 published file" } else { &format!("{files} published files") };
+                format!("{name}: of {published}, {faults} {are} should be: {message}")
             }
             VerificationResult::Failed => format!("{name}: the files could not be read again: {message}"),
         }
@@ -95,7 +98,10 @@ mod tests {
         let check = Check::new("tiny", "team", verification("Damaged", 2, Some("changed b, extra c")), log, vec![]);
         let intact = Check::new("tiny", "team", verification("Intact", 0, None), "", vec![]);
         let failed = Check::new("tiny", "team", verification("Failed", 0, Some("no\nroom")), "", vec![]);
-        let screens = [&check, &intact, &failed].map(Check::screen);
+        let log = "{\"file\":\"config.json\",\"bytes\":12,\"state\":\"ok\"}\n{\"file\":\"model.safetensors\",\"bytes\":3145728,\"state\":\"changed\"}\n";
+        let message = Some("changed model.safetensors");
+        let one = Check::new("tiny", "team", verification("Damaged", 1, message), log, vec![]);
+        let screens = [&check, &intact, &failed, &one].map(Check::screen);
         insta::assert_snapshot!(screens.join("\n\n"));
         assert_eq!([&check, &intact, &failed].map(Check::is_intact), [false, true, false]);
         let json = serde_json::to_value(&check).unwrap();

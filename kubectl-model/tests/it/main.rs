@@ -5,6 +5,7 @@ mod create;
 mod faults;
 mod follow;
 mod logs;
+mod page;
 mod plane;
 mod retries;
 mod shell;
