@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use model_core::api::{Model, ModelStatus};
-use model_core::decide::{Decision, Look, decide};
+use model_core::decide::{Decision, Look, Write, decide};
 use model_core::persisted::Persisted;
 use model_core::status::status;
 
@@ -95,6 +95,12 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
     }
     // Not by the caches: they may not have seen the Job that the last pass made.
     next.leave(context, &persisted);
+    if next.decision.writes.iter().any(Write::needs_the_newest_record) {
+        let again = live_model(&context.client, cached).await.map_err(unread)?;
+        if again.and_then(|again| again.resource_version()) != model.resource_version() {
+            return Err(Error::Raced { doing: "decide on what is recorded" });
+        }
+    }
     let placement = children.placement.clone().unwrap_or_default();
     let written = write_children(context, &persisted, &next.decision, children.claim.as_ref(), &placement).await;
     let Err(unwritten) = written else {

@@ -46,13 +46,23 @@ async fn publish(scene: &Scene, url: &str) -> Content {
     status.await.content.unwrap()
 }
 
-/// As if so much time had passed: what is recorded is older.
+/// As if so much time had passed: what is recorded is older. What the controller records meanwhile is not overwritten.
 async fn eleven_minutes_pass(scene: &Scene) {
-    let mut earlier = scene.status().await.earlier;
-    for content in &mut earlier {
-        content.since.0 -= jiff::SignedDuration::from_mins(11);
-    }
-    scene.patch_status(&scene.models, "llama", &json!({ "earlier": earlier })).await;
+    until("the Model stays as it is for a moment", async || {
+        let model = scene.models.get("llama").await.unwrap();
+        let version = model.resource_version();
+        let mut earlier = model.status.unwrap_or_default().earlier;
+        for content in &mut earlier {
+            content.since.0 -= jiff::SignedDuration::from_mins(11);
+        }
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": { "earlier": earlier } });
+        match scene.models.patch_status("llama", &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => Some(()),
+            Err(kube::Error::Api(status)) if status.is_conflict() => None,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await;
 }
 
 fn step(job: &Job) -> PruneStep {
@@ -139,7 +149,7 @@ async fn content_is_put_back_whatever_becomes_of_the_job_that_set_it_aside() {
     let scene = scene("prune-killed").await;
     let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let first = publish(&scene, "https://example.com/a").await;
-    publish(&scene, "https://example.com/b").await;
+    let second = publish(&scene, "https://example.com/b").await;
     eleven_minutes_pass(&scene).await;
     let aside = prune_job(&scene, None).await;
     assert_eq!(step(&aside), PruneStep::SetAside(vec![first.id.clone()]));
@@ -167,7 +177,7 @@ async fn content_is_put_back_whatever_becomes_of_the_job_that_set_it_aside() {
     let download = scene.jobs.get_opt("model-download-llama").await.unwrap();
     assert!(download.is_none_or(|job| job.metadata.deletion_timestamp.is_some()));
     scene.ends(PRUNE_JOB, "Complete").await;
-    publish_started(&scene).await;
+    publish_started(&scene, &second).await;
 
     // Somebody deletes the Job that sets aside, and a pod comes that names what it took.
     eleven_minutes_pass(&scene).await;
@@ -187,15 +197,12 @@ async fn its_pods_are_gone(scene: &Scene) {
     scene.jobs.patch(PRUNE_JOB, &PatchParams::default(), &Patch::Merge(&free)).await.unwrap();
 }
 
-/// The download that has started ends.
-async fn publish_started(scene: &Scene) {
+/// The download that has started ends, and its content is offered in place of this.
+async fn publish_started(scene: &Scene, old: &Content) {
     scene.job(None).await;
     scene.job_ends("Complete").await;
-    let up_to_date = |status: &ModelStatus| {
-        let mut conditions = status.conditions.iter();
-        conditions.any(|condition| condition.type_ == "Downloaded" && condition.status == "True")
-    };
-    scene.status_with("the content is offered", up_to_date).await;
+    let is_other = |status: &ModelStatus| status.content.as_ref().is_some_and(|content| content.id != old.id);
+    scene.status_with("the content is offered", is_other).await;
 }
 
 #[tokio::test]

@@ -69,22 +69,32 @@ fn is_revision(content: &Content) -> bool {
     content.path.ends_with(&revision_path(&content.id))
 }
 
-/// Notes that a Job may begin to set these contents aside.
-pub(super) fn begin(earlier: &mut [EarlierContent], ids: &[String]) {
-    earlier.iter_mut().filter(|known| ids.contains(&known.id)).for_each(|known| known.setting_aside = true);
+/// Notes that a Job may begin, or may have begun, to set these contents aside. Those too that a lost record knew.
+pub(super) fn begin(earlier: &mut Vec<EarlierContent>, ids: &[String], now: Timestamp) {
+    for id in ids {
+        match earlier.iter_mut().find(|known| known.id == *id) {
+            Some(known) => known.setting_aside |= !known.set_aside,
+            None if is_content_id(id) => {
+                let (id, since) = (id.clone(), Time(now));
+                earlier.push(EarlierContent { id, since, partial: false, setting_aside: true, set_aside: false });
+            }
+            None => {}
+        }
+    }
 }
 
-/// Notes what a Job did.
+/// Notes what a Job did. Nothing changes the second time.
 pub(super) fn record(earlier: &mut Vec<EarlierContent>, step: &PruneStep, now: Timestamp) {
     match step {
         PruneStep::SetAside(ids) => {
+            begin(earlier, ids, now);
             for known in earlier.iter_mut().filter(|known| ids.contains(&known.id)) {
                 (known.setting_aside, known.set_aside) = (false, true);
             }
         }
         PruneStep::Finish { put_back, delete } => {
             earlier.retain(|known| !delete.contains(&known.id));
-            for known in earlier.iter_mut().filter(|known| put_back.contains(&known.id)) {
+            for known in earlier.iter_mut().filter(|known| known.is_begun() && put_back.contains(&known.id)) {
                 (known.setting_aside, known.set_aside) = (false, false);
                 known.since = Time(now);
             }

@@ -80,6 +80,14 @@ impl Write {
     pub const fn takes_place(&self) -> bool {
         matches!(self, Self::CreateClaim { .. } | Self::CreatePlanJob | Self::CreateJob | Self::CreateCheckJob)
     }
+
+    /// Whether it is right only if the Model, read before its children, has not changed since. Another controller may have
+    /// recorded meanwhile what a Job did whose place is free again: a Job made from the older record would undo it, run beside
+    /// content that is out of its place, or answer what is answered.
+    #[must_use]
+    pub const fn needs_the_newest_record(&self) -> bool {
+        matches!(self, Self::CreateJob | Self::CreatePruneJob(_) | Self::CreateVerifyJob { .. })
+    }
 }
 
 impl Decision {

@@ -10,7 +10,9 @@
 //! 4. What nobody names is deleted.
 //!
 //! From the first step on content counts as being out of its place, whatever becomes of the Job: it may fail, be killed or
-//! be deleted when it has done half its work, and its end may be seen by nobody.
+//! be deleted when it has done half its work, and its end may be seen by nobody. What a Job may have done, and what it did,
+//! is recorded before it is removed: a look that finds no Job finds the record of the last one, if it reads the Model again
+//! once it has looked for the Job.
 //!
 //! A download goes first and never runs beside a prune Job. It may take hours, so all that may be out of its place is put
 //! back before it starts.
@@ -67,8 +69,11 @@ pub(super) fn in_the_way(seen: &Observed) -> Option<Step> {
 fn out_of_place(seen: &Observed) -> Vec<String> {
     let Some(status) = seen.model.status.filter(|_| can_prune(seen)) else { return Vec::new() };
     let offered = status.content.as_ref().map(|content| content.id.as_str());
-    let away = status.earlier.iter().filter(|known| known.is_begun() && Some(known.id.as_str()) != offered);
-    ids(away)
+    let mut earlier = status.earlier.clone();
+    if let Some(PruneStep::SetAside(ids)) = seen.prune.step() {
+        earlier::begin(&mut earlier, ids, Timestamp::UNIX_EPOCH);
+    }
+    ids(earlier.iter().filter(|known| known.is_begun() && Some(known.id.as_str()) != offered))
 }
 
 fn ids<'a>(contents: impl IntoIterator<Item = &'a EarlierContent>) -> Vec<String> {
@@ -79,21 +84,17 @@ fn ids<'a>(contents: impl IntoIterator<Item = &'a EarlierContent>) -> Vec<String
 pub(super) fn prune(mut decision: Decision, seen: &Observed, now: Timestamp) -> Decision {
     decision.earlier = earlier::remember(&decision, seen, now);
     let is_downloading = is_downloading(&decision, seen);
-    match &seen.prune {
-        // Also beside a download: what it did must not be forgotten.
-        PruneJob::Done { uid, step } => {
-            earlier::record(&mut decision.earlier, step, now);
-            decision.writes.push(Write::DeletePruneJob { uid: uid.clone(), and_wait: false });
-            return decision;
-        }
-        PruneJob::Failed { why, .. } => {
-            decision.prune_failure = Some(format!("earlier content could not be removed: {why}"));
-        }
-        PruneJob::Absent
-        | PruneJob::Terminating
-        | PruneJob::Running { .. }
-        | PruneJob::Stale { .. }
-        | PruneJob::Foreign => {}
+    if let PruneJob::Failed { why, .. } = &seen.prune {
+        decision.prune_failure = Some(format!("earlier content could not be removed: {why}"));
+    }
+    // Also beside a download: what it did must not be forgotten.
+    if take_down(&mut decision.earlier, &seen.prune, now) {
+        decision.writes.retain(|write| !matches!(write, Write::DeletePruneJob { .. }));
+        return decision;
+    }
+    if let PruneJob::Done { uid, .. } = &seen.prune {
+        decision.writes.push(Write::DeletePruneJob { uid: uid.clone(), and_wait: false });
+        return decision;
     }
     if is_downloading || !can_prune(seen) {
         return decision;
@@ -116,6 +117,18 @@ pub(super) fn prune(mut decision: Decision, seen: &Observed, now: Timestamp) -> 
         PruneJob::Terminating | PruneJob::Done { .. } | PruneJob::Foreign => {}
     }
     decision
+}
+
+/// Takes down what the Job in place did or may have done. Whether any of it is news: then the Job stays until it is
+/// recorded, and the change of status brings on the next look.
+fn take_down(earlier: &mut Vec<EarlierContent>, job: &PruneJob, now: Timestamp) -> bool {
+    let before = earlier.clone();
+    match (job, job.step()) {
+        (PruneJob::Done { step, .. }, _) => earlier::record(earlier, step, now),
+        (_, Some(PruneStep::SetAside(ids))) => earlier::begin(earlier, ids, now),
+        (_, Some(PruneStep::Finish { .. }) | None) => {}
+    }
+    *earlier != before
 }
 
 /// Whether the claim is ours, and content has a directory of its own there. Stock images write to its root.
@@ -208,7 +221,7 @@ fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
         }
         if !free_due.is_empty() {
             // The change of status brings on the next look.
-            earlier::begin(&mut decision.earlier, &free_due);
+            earlier::begin(&mut decision.earlier, &free_due, now);
             return;
         }
         next_look = Some(next_look.map_or(recheck, |at| at.min(recheck)));

@@ -85,6 +85,17 @@ pub enum PruneJob {
     Foreign,
 }
 
+impl PruneJob {
+    /// What it does, did or may have done. `None`: nothing that is known.
+    #[must_use]
+    pub const fn step(&self) -> Option<&PruneStep> {
+        match self {
+            Self::Running { step, .. } | Self::Done { step, .. } | Self::Failed { step, .. } => Some(step),
+            Self::Absent | Self::Terminating | Self::Stale { .. } | Self::Foreign => None,
+        }
+    }
+}
+
 /// Reduces the prune Job of our name, with its newest pod. `placement` is where a new Job can mount the claim; `None` where
 /// nobody looked.
 #[must_use]

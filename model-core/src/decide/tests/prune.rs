@@ -17,6 +17,8 @@ fn interruption() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => (0_usize..3).prop_map(|writes| Happening::Look { writes }),
         3 => (1_usize..4, any::<bool>()).prop_map(|(contents, lives)| Happening::PruneWorks { contents, lives }),
+        2 => Just(Happening::OtherReads),
+        2 => Just(Happening::OtherActs),
         1 => Just(Happening::PruneGivesUp),
         1 => Just(Happening::PruneDeleted),
         2 => Just(Happening::PruneGone),
@@ -51,7 +53,7 @@ fn due() -> World {
 proptest! {
     #[test]
     fn a_prune_job_that_is_killed_anywhere_leaves_no_pod_without_its_content(
-        history in proptest::collection::vec(interruption(), 0..12),
+        history in proptest::collection::vec(interruption(), 0..20),
     ) {
         let mut world = World::new(Downloader::Loader { image: "loader".into() });
         for number in 0..3 {
@@ -122,6 +124,49 @@ fn that_content_may_be_gone_from_its_place_is_recorded_before_a_job_is_made() {
     );
     (0..6).for_each(|_| world.kind_step());
     assert_eq!(world.contents(), (2, 0, 1), "it can be mounted again");
+}
+
+#[test]
+fn a_job_is_removed_once_what_it_did_is_recorded_and_an_older_look_makes_no_other() {
+    let mut world = due();
+    (0..2).for_each(|_| drop(world.look(usize::MAX)));
+    world.happens(&Happening::OtherReads);
+    world.happens(&Happening::PruneWorks { contents: usize::MAX, lives: true });
+    // The record first: whoever finds no Job finds that.
+    let records = world.look(usize::MAX);
+    assert_eq!((records.writes, records.earlier[0].set_aside), (vec![], true));
+    let removes = world.look(usize::MAX);
+    assert!(matches!(removes.writes[..], [Write::DeletePruneJob { and_wait: false, .. }]), "{removes:#?}");
+    assert_eq!(removes.earlier, records.earlier);
+    world.happens(&Happening::PruneGone);
+    // Another controller has read the Model before all that, and finds no Job now.
+    let before = world.clone();
+    world.happens(&Happening::OtherActs);
+    assert_eq!(world.prune_job(), PruneJob::Absent);
+    assert_eq!(world.model, before.model);
+}
+
+#[test]
+fn what_a_job_may_have_done_is_taken_down_also_where_the_record_was_lost() {
+    for gives_up in [false, true] {
+        let mut world = due();
+        (0..2).for_each(|_| drop(world.look(usize::MAX)));
+        world.happens(&Happening::PruneWorks { contents: usize::MAX, lives: false });
+        if gives_up {
+            world.happens(&Happening::PruneGivesUp);
+        }
+        world.model.status.as_mut().unwrap().earlier.clear();
+        world.happens(&Happening::OldPodComes);
+        // Also before it makes way for a download.
+        world.happens(&Happening::SpecChanges(2));
+        world.happens(&Happening::JobDeleted);
+        world.happens(&Happening::JobGone);
+        let takes_down = world.look(usize::MAX);
+        assert_eq!(takes_down.writes, [], "it stays until that is recorded");
+        assert!(takes_down.earlier.iter().any(|known| known.setting_aside), "{takes_down:#?}");
+        (0..6).for_each(|_| world.kind_step());
+        assert!(world.is_ready() && world.missing().is_empty(), "{world:#?}");
+    }
 }
 
 #[test]

@@ -76,6 +76,8 @@ struct PlanJob {
 #[derive(Clone, Debug)]
 pub struct World {
     pub model: Model,
+    /// The Model as the second controller has read it.
+    other: Option<Model>,
     downloader: Downloader,
     claim: Option<u32>,
     claim_terminating: bool,
@@ -113,6 +115,9 @@ pub enum Happening {
     },
     /// Two controllers look at the same state and both act, as after a lost answer.
     LookTwice,
+    /// A second controller reads the Model. It looks at the children later, and acts.
+    OtherReads,
+    OtherActs,
     JobSucceeds,
     JobFails(Reason),
     PlanSucceeds,
@@ -151,6 +156,7 @@ impl World {
     pub fn new(downloader: Downloader) -> Self {
         Self {
             model: model("https://example.com/0"),
+            other: None,
             downloader,
             claim: None,
             claim_terminating: false,
@@ -244,13 +250,12 @@ impl World {
 
     /// One pass of the controller. `writes` is how many it lives for; more than there are: the status is recorded too.
     pub fn look(&mut self, writes: usize) -> Decision {
-        self.looks(1, writes)
+        self.looks(&self.model.clone(), 1, writes)
     }
 
     /// So many controllers make one pass each over the same observation.
-    fn looks(&mut self, controllers: usize, writes: usize) -> Decision {
-        let model = self.model.clone();
-        let persisted = Persisted::try_from(&model).unwrap();
+    fn looks(&mut self, model: &Model, controllers: usize, writes: usize) -> Decision {
+        let persisted = Persisted::try_from(model).unwrap();
         let wanted_path = persisted.content_path(&self.downloader);
         let seen = Observed {
             model: &persisted,
@@ -269,12 +274,16 @@ impl World {
             can_verify: false,
         };
         let decision = decide(&seen, self.now);
+        let is_newest = *model == self.model;
+        if !is_newest && decision.writes.iter().any(Write::needs_the_newest_record) {
+            return decision;
+        }
         for _ in 0..controllers {
             for write in decision.writes.iter().take(writes) {
                 self.apply(write, &persisted.content_id);
             }
         }
-        if writes > decision.writes.len() {
+        if writes > decision.writes.len() && is_newest {
             self.model.status = Some(status(&seen, &decision, self.now));
         }
         decision
@@ -360,7 +369,13 @@ impl World {
                 self.look(*writes);
             }
             Happening::LookTwice => {
-                self.looks(2, usize::MAX);
+                self.looks(&self.model.clone(), 2, usize::MAX);
+            }
+            Happening::OtherReads => self.other = Some(self.model.clone()),
+            Happening::OtherActs => {
+                if let Some(model) = self.other.take() {
+                    self.looks(&model, 1, usize::MAX);
+                }
             }
             Happening::JobSucceeds => {
                 if let Some(job) = running {

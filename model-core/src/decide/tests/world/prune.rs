@@ -19,7 +19,7 @@ pub(super) struct Prune {
 }
 
 impl World {
-    pub(super) fn prune_job(&self) -> PruneJob {
+    pub fn prune_job(&self) -> PruneJob {
         let Some(prune) = &self.prune else { return PruneJob::Absent };
         let uid = prune.uid.to_string();
         match prune.done {
