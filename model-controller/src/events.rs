@@ -56,13 +56,24 @@ pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}
         Err(error) => {
             let (kind, name) = (told.regarding.kind.as_deref(), told.regarding.name.as_deref());
-            tracing::warn!(kind, name, %error, "could not publish an Event");
+            if is_of_a_namespace_that_goes(&error) {
+                tracing::debug!(kind, name, %error, "nobody is left to be told");
+            } else {
+                tracing::warn!(kind, name, %error, "could not publish an Event");
+            }
         }
     }
 }
 
+/// Whether the namespace is being deleted, or is gone: then no Event can be made there, and none is missed.
+fn is_of_a_namespace_that_goes(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_not_found() || causes.any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// Tells what this decision changes of a Model: one Event for each change of phase, reason or attempt, one when earlier
-/// content could not be removed, one for each damage that a check found and one for what the source was found to have newer,
+/// content could not be removed, one when a claim is taken over, one for each damage that a check found and one for what the source was found to have newer,
 /// none for a mere pass.
 ///
 /// It comes before the status that it tells of: a controller that dies in between tells it again, under the same name. The
@@ -70,6 +81,12 @@ pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
 pub(crate) async fn publish(context: &Context, model: &Model, status: &ModelStatus, decision: &Decision) {
     let (before, after) = (model.status.as_ref().map(word), word(status));
     let action = decision.phase.as_str();
+    if decision.adopts {
+        let note = "an earlier Model of this name left the claim: it is taken over, and what lies on it is read in full \
+                    before it is offered";
+        let name = event_name(model, &Reason::ClaimAdopted.as_str());
+        send(context, model, &name, Reason::ClaimAdopted, Some(note), action).await;
+    }
     if before.as_ref() != Some(&after) {
         let name = event_name(model, &(&before, &after));
         send(context, model, &name, decision.reason, status.message.as_deref(), action).await;
@@ -158,4 +175,32 @@ fn bounded(message: &str) -> String {
         end -= 1;
     }
     message[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nobody_misses_an_event_in_a_namespace_that_goes() {
+        let answer = |code: u16, reason: &str, details: serde_json::Value| {
+            let status = json!({
+                "status": "Failure", "code": code, "reason": reason, "message": "no", "details": details,
+            });
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        let going = json!({ "kind": "events", "causes": [{
+            "reason": "NamespaceTerminating", "message": "namespace a is being terminated", "field": "metadata.namespace",
+        }] });
+        for (case, error, goes) in [
+            ("it is being deleted", answer(403, "Forbidden", going), true),
+            ("it is gone", answer(404, "NotFound", json!({ "kind": "namespaces" })), true),
+            ("we may not", answer(403, "Forbidden", json!({ "kind": "events" })), false),
+            ("the API server is ill", answer(500, "InternalError", json!({})), false),
+        ] {
+            assert_eq!(is_of_a_namespace_that_goes(&error), goes, "{case}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A Model that the API server stored.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 
@@ -21,6 +21,8 @@ pub struct Persisted<'a> {
     pub namespace: &'a str,
     /// `metadata.uid`.
     pub uid: &'a str,
+    /// `metadata.creationTimestamp`, to the second.
+    pub created: Option<Timestamp>,
     /// `metadata.generation`.
     pub generation: i64,
     /// The [content id](crate::content) that spec and refresh annotation ask for.
@@ -59,6 +61,7 @@ impl<'a> TryFrom<&'a Model> for Persisted<'a> {
             name,
             namespace: meta.namespace.as_deref().ok_or(NotPersisted::NoField("namespace"))?,
             uid: meta.uid.as_deref().ok_or(NotPersisted::NoField("uid"))?,
+            created: meta.creation_timestamp.as_ref().map(|time| time.0),
             generation: meta.generation.ok_or(NotPersisted::NoField("generation"))?,
             content_id: wanted_content_id(model),
             verify: verify_request(model),

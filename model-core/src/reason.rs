@@ -87,7 +87,11 @@ reasons! {
     /// The claim takes one pod at a time, and another pod uses it.
     ClaimInUse => "the download starts by itself once that pod is gone; with spec.storage.accessModes [ReadWriteMany] it need not wait",
     /// A claim of our name belongs to somebody else.
-    ClaimConflict => "rename or remove that claim, or give the Model another name",
+    ClaimConflict => "rename or remove that claim, or give the Model another name; one that an earlier Model of this name left is taken over once it has no owner reference",
+    /// A claim that an earlier Model of this name left is taken over.
+    ClaimAdopted => "",
+    /// The claim has another owner beside the Model, so it would go with that and not be retained.
+    ClaimCoOwned => "remove the other owner from metadata.ownerReferences: kubectl edit pvc model-NAME",
     /// The Job went away before it ended.
     JobLost => "the download starts over by itself",
     /// The Job in place was made for other content or another claim.
@@ -223,6 +227,7 @@ impl Reason {
                 | Self::Queued
                 | Self::Retrying
                 | Self::ClaimBound
+                | Self::ClaimAdopted
                 | Self::ClaimResizing
                 | Self::JobStale
                 | Self::JobTerminating

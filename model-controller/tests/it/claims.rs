@@ -57,8 +57,16 @@ async fn a_retained_claim_has_no_owner_and_the_next_model_takes_it_over() {
     assert_eq!(job.owner_references()[0].uid, first.uid().unwrap());
     scene.delete_job().await;
     until("the Model is gone", async || scene.models.get_opt("llama").await.unwrap().is_none().then_some(())).await;
+    // Ages are told in whole seconds.
+    let made = claim.creation_timestamp().unwrap().0;
+    until("the claim is older than a Model of now", async || {
+        (jiff::Timestamp::now().as_second() > made.as_second()).then_some(())
+    })
+    .await;
+    assert!(!scene.events().await.contains(&"ClaimAdopted".to_owned()), "the first Model made it");
     let second = create().await.unwrap();
     assert_ne!(second.uid(), first.uid());
+    until("an Event", async || scene.events().await.contains(&"ClaimAdopted".to_owned()).then_some(())).await;
     let job = scene.job(job.uid().as_deref()).await;
     let arguments = &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].args;
     assert!(arguments.as_ref().unwrap().contains(&"--recheck".to_owned()), "nothing on it is believed");
@@ -66,6 +74,31 @@ async fn a_retained_claim_has_no_owner_and_the_next_model_takes_it_over() {
     scene.job_ends("Complete").await;
     let status = scene.phase(Phase::Ready).await;
     assert_eq!((status.claim_uid, status.deletion_policy), (claim.metadata.uid, Some(DeletionPolicy::Retain)));
+    assert!(owners(&scene).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_with_another_owner_is_not_retained_before_that_is_gone() {
+    let scene = Scene::new("co-owned").await;
+    let model = scene.apply("https://example.com/a").await;
+    scene.job(None).await;
+    bind(&scene, "1Gi").await;
+    scene.job_ends("Complete").await;
+    scene.phase(Phase::Ready).await;
+    let claim = scene.claims.get(CLAIM).await.unwrap();
+    let ours = claim.owner_references()[0].clone();
+    let other = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "of-another" });
+    let owned_by = |owners: Value| Patch::Merge(json!({ "metadata": { "ownerReferences": owners } }));
+    scene.claims.patch(CLAIM, &PatchParams::default(), &owned_by(json!([ours, other]))).await.unwrap();
+    change(&scene, json!({ "deletionPolicy": "Retain" })).await;
+    let message = storage(&scene, "ClaimCoOwned").await;
+    assert!(message.starts_with("the claim cannot be retained: StatefulSet/web owns it, too; remove"), "{message}");
+    let status = scene.status().await;
+    assert_eq!((status.phase, status.deletion_policy), (Some(Phase::Ready), Some(DeletionPolicy::Delete)));
+    assert_eq!(owners(&scene).await, [model.uid().unwrap(), "of-another".to_owned()]);
+
+    scene.claims.patch(CLAIM, &PatchParams::default(), &owned_by(json!([ours]))).await.unwrap();
+    scene.status_with("it is retained", |status| status.deletion_policy == Some(DeletionPolicy::Retain)).await;
     assert!(owners(&scene).await.is_empty());
 }
 

@@ -11,6 +11,8 @@ pub(super) fn claim(mut decision: Decision, seen: &Observed) -> Decision {
     let policy = seen.model.spec.deletion_policy;
     match (&seen.claim, &seen.claim_details) {
         (ClaimState::Ours { bound, .. }, Some(details)) => {
+            let is_new = seen.model.status.and_then(|status| status.deletion_policy).is_none();
+            decision.adopts = is_new && details.is_older;
             keep(&mut decision, details, policy);
             if let (true, Some(size)) = (*bound, &seen.model.spec.storage.size) {
                 grow(&mut decision, details, size);
@@ -25,7 +27,16 @@ pub(super) fn claim(mut decision: Decision, seen: &Observed) -> Decision {
 }
 
 /// With `Retain` no owner reference lets the claim go with its Model; with `Delete` one does.
+///
+/// An owner beside the Model would take the claim with it as soon as the Model is none, whatever the policy. So the claim
+/// stays the Model's until that owner is gone.
 fn keep(decision: &mut Decision, details: &ClaimDetails, policy: DeletionPolicy) {
+    if let (DeletionPolicy::Retain, true, Some(other)) = (policy, details.owned, &details.other_owner) {
+        let message = format!("the claim cannot be retained: {other} owns it, too");
+        decision.storage = Some((Reason::ClaimCoOwned, message));
+        decision.deletion_policy = Some(DeletionPolicy::Delete);
+        return;
+    }
     let owned = policy == DeletionPolicy::Delete;
     if details.owned != owned {
         decision.writes.push(Write::SetClaimOwner { owned });

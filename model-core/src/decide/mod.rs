@@ -64,6 +64,8 @@ pub struct Decision {
     pub check: Option<SourceCheck>,
     /// What becomes of the claim if the Model is deleted, once the writes are made. `None`: there is no claim.
     pub deletion_policy: Option<DeletionPolicy>,
+    /// Whether the claim is seen for the first time, and another Model of this name made it.
+    pub adopts: bool,
     /// What is to be said of a claim that has a volume. `None`: nothing.
     pub storage: Option<(Reason, String)>,
     /// What somebody has to look at before this can be decided in full.
@@ -368,6 +370,7 @@ impl Step {
             verification: None,
             check: None,
             deletion_policy: None,
+            adopts: false,
             storage: None,
             wants: Vec::new(),
             writes: self.writes,

@@ -12,6 +12,10 @@ use crate::persisted::Persisted;
 pub struct ClaimDetails {
     /// Whether it is deleted with the Model: the Model owns it.
     pub owned: bool,
+    /// Who owns it beside the Model, for people: `Kind/name`, the first of them.
+    pub other_owner: Option<String>,
+    /// Whether it is older than the Model, so that another one made it. False within one second.
+    pub is_older: bool,
     /// The size that it asks for, as written.
     pub requested: Option<String>,
     /// The size of its volume, as written. Absent while it has none.
@@ -40,14 +44,22 @@ pub fn claim_details(model: &Persisted, claim: &PersistentVolumeClaim, expandabl
             _ => None,
         }
     });
+    let made = claim.metadata.creation_timestamp.as_ref().map(|time| time.0);
     ClaimDetails {
         owned: is_ours(&claim.metadata, model),
+        other_owner: other_owner(&claim.metadata, model),
+        is_older: made.zip(model.created).is_some_and(|(claim, model)| claim < model),
         requested: requested.map(|amount| amount.0.clone()),
         capacity: capacity.map(|amount| amount.0.clone()),
         class: spec.and_then(|spec| spec.storage_class_name.clone()),
         resizing: resizing.next(),
         expandable,
     }
+}
+
+fn other_owner(meta: &ObjectMeta, model: &Persisted) -> Option<String> {
+    let other = meta.owner_references.iter().flatten().find(|owner| owner.uid != model.uid)?;
+    Some(format!("{}/{}", other.kind, other.name))
 }
 
 /// Whether this claim was left by a Model of this name, and belongs to nobody now: it has our labels, and no owner at all.

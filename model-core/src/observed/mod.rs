@@ -151,9 +151,11 @@ fn is_ours(meta: &ObjectMeta, model: &Persisted) -> bool {
     controller(meta).is_some_and(|(_, uid)| uid == model.uid)
 }
 
-/// The controller for people: `Kind/name`, or `nobody`.
+/// The controller for people: `Kind/name`; else the first owner, or `nobody`.
 fn owner(meta: &ObjectMeta) -> String {
-    controller(meta).map_or_else(|| "nobody".to_owned(), |(owner, _)| owner)
+    let first = || meta.owner_references.iter().flatten().next();
+    let any = || first().map(|owner| format!("{}/{}", owner.kind, owner.name));
+    controller(meta).map(|(owner, _)| owner).or_else(any).unwrap_or_else(|| "nobody".to_owned())
 }
 
 fn controller(meta: &ObjectMeta) -> Option<(String, &str)> {

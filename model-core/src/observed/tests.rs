@@ -48,7 +48,7 @@ fn a_claim_is_ours_only_by_the_uid_of_its_controller() {
     assert_eq!(claim_state(&model, None, None, None), ClaimState::Absent);
     assert_eq!(state(json!({"uid": "c"}), "Bound"), foreign("nobody"));
     assert_eq!(state(json!({"uid": "c", "ownerReferences": namesake}), "Bound"), foreign("Model/llama"));
-    assert_eq!(state(json!({"uid": "c", "ownerReferences": user}), "Bound"), foreign("nobody"));
+    assert_eq!(state(json!({"uid": "c", "ownerReferences": user}), "Bound"), foreign("Model/llama"));
     assert_eq!(
         state(json!({"uid": "c", "ownerReferences": ours()}), "Bound"),
         ClaimState::Ours { uid: "c".into(), bound: true, trouble: None }
@@ -100,12 +100,12 @@ fn a_claim_that_a_model_of_this_name_left_is_ours_again() {
     assert_eq!(state(left.clone()), ClaimState::Ours { uid: "c".into(), bound: true, trouble: None });
     assert!(!claim_details(&model, &claim(&left, "Bound"), None).owned);
     assert!(claim_details(&model, &claim(&json!({"uid": "c", "ownerReferences": ours()}), "Bound"), None).owned);
-    for theirs in [
-        json!({"uid": "c", "labels": labels("llama-2", "model-operator")}),
-        json!({"uid": "c", "labels": labels("llama", "helm")}),
-        json!({"uid": "c", "labels": labels("llama", "model-operator"), "ownerReferences": other}),
+    for (owner, theirs) in [
+        ("nobody", json!({"uid": "c", "labels": labels("llama-2", "model-operator")})),
+        ("nobody", json!({"uid": "c", "labels": labels("llama", "helm")})),
+        ("ConfigMap/x", json!({"uid": "c", "labels": labels("llama", "model-operator"), "ownerReferences": other})),
     ] {
-        assert_eq!(state(theirs), ClaimState::Foreign { owner: "nobody".into() });
+        assert_eq!(state(theirs), ClaimState::Foreign { owner: owner.into() });
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::seen::alone;
 use super::world::model;
-use crate::api::{DeletionPolicy, Model};
+use crate::api::{DeletionPolicy, Model, ModelStatus};
 use crate::decide::{Decision, Look, Write, decide};
 use crate::observed::{ClaimDetails, ClaimState, JobState, Observed};
 use crate::persisted::Persisted;
@@ -30,6 +30,8 @@ fn decided(model: &Model, bound: bool, details: &ClaimDetails) -> (Decision, Str
 fn details() -> ClaimDetails {
     ClaimDetails {
         owned: true,
+        other_owner: None,
+        is_older: false,
         requested: Some("1Gi".into()),
         capacity: Some("1Gi".into()),
         class: Some("fast".into()),
@@ -52,6 +54,32 @@ fn the_policy_says_whether_the_model_owns_the_claim() {
         let want: Vec<_> = write.map(|owned| Write::SetClaimOwner { owned }).into_iter().collect();
         assert_eq!((decision.writes, decision.deletion_policy), (want, Some(policy)), "{policy:?} {owned}");
     }
+}
+
+#[test]
+fn a_claim_with_another_owner_stays_the_models_until_that_is_gone() {
+    let mut model = model("https://example.com/0");
+    model.spec.deletion_policy = DeletionPolicy::Retain;
+    let shared = ClaimDetails { other_owner: Some("StatefulSet/web".into()), ..details() };
+    let (decision, reason, message) = decided(&model, true, &shared);
+    assert_eq!((decision.writes, decision.deletion_policy), (vec![], Some(DeletionPolicy::Delete)));
+    assert_eq!(reason, "ClaimCoOwned");
+    let want = "the claim cannot be retained: StatefulSet/web owns it, too; remove the other owner from \
+                metadata.ownerReferences: kubectl edit pvc model-llama";
+    assert_eq!(message, want);
+    model.spec.deletion_policy = DeletionPolicy::Delete;
+    assert_eq!(decided(&model, true, &shared).1, "ClaimBound", "it goes with the Model, as it should");
+}
+
+#[test]
+fn a_claim_of_an_earlier_model_is_told_of_once() {
+    let mut model = model("https://example.com/0");
+    let left = ClaimDetails { is_older: true, owned: false, ..details() };
+    assert!(decided(&model, true, &left).0.adopts);
+    assert!(!decided(&model, true, &details()).0.adopts, "it was made for this Model");
+    let status = ModelStatus { deletion_policy: Some(DeletionPolicy::Delete), ..ModelStatus::default() };
+    model.status = Some(status);
+    assert!(!decided(&model, true, &left).0.adopts);
 }
 
 #[test]
