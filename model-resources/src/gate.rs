@@ -225,7 +225,10 @@ impl Awaited {
             Err(Denial::ModelNotReady { state, .. }) => {
                 let again = phase == Phase::Downloading && attempt > 1;
                 let attempt = if again { format!(" (attempt {attempt})") } else { String::new() };
-                (format!("waiting for model {name}: it {state}{attempt}"), false)
+                // Another reason is told anew, so it is said.
+                let held_up = phase == Phase::Downloading && ![phase.as_str(), ""].contains(&reason(model));
+                let why = if held_up { format!(": {}", reason(model)) } else { String::new() };
+                (format!("waiting for model {name}: it {state}{attempt}{why}"), false)
             }
             Err(denial) => (format!("waiting for model {name}: {denial}"), true),
         };

@@ -160,7 +160,9 @@ fn what_a_pod_waits_for_is_told_without_repeating_figures() {
     assert_eq!(first.message, "waiting for model llama: it is Downloading, 42 %");
     assert!(!first.is_trouble);
     assert_eq!(news(at(43, "Downloading", 1)).key, first.key);
-    assert_ne!(news(at(42, "Stalled", 1)).key, first.key);
+    let stalled = news(at(42, "Stalled", 1));
+    assert_ne!(stalled.key, first.key);
+    assert_eq!(stalled.message, "waiting for model llama: it is Downloading, 42 %: Stalled");
     assert_ne!(news(at(42, "Downloading", 2)).key, first.key);
 
     let mut failed = with_status(version("llama", 1), Phase::Failed, None);
