@@ -23,7 +23,7 @@ fn waits() -> Value {
 }
 
 /// Two pods that say what they find, and stay.
-fn deployment() -> Value {
+pub fn deployment() -> Value {
     let labels = json!({ "app": "early" });
     let mut spec = pod_spec(&format!("{}; sleep 3600", digest_script("/models/tiny")));
     spec["restartPolicy"] = json!("Always");
@@ -81,7 +81,7 @@ async fn both(scene: &Scene, what: &str, judge: impl Fn(&Pod) -> bool) -> Result
 }
 
 /// Waits until the Deployment is available and compares what its pods found when they started.
-async fn read(scene: &Scene, files: &Files) -> Result<(), Error> {
+pub async fn read(scene: &Scene, files: &Files) -> Result<(), Error> {
     let available = |deployment: &Deployment| (deployment.status.as_ref()?.available_replicas? == 2).then_some(());
     scene.find("early", "become available", available).await?;
     for name in both(scene, "run", |pod| gates(pod).is_empty()).await? {

@@ -10,11 +10,13 @@ mod children;
 mod denials;
 mod failures;
 mod gates;
+mod kills;
 mod leader;
 mod memory;
 mod metrics;
 mod pods;
 mod preflight;
+mod processes;
 mod progress;
 mod prunes;
 mod rbac;
@@ -141,6 +143,7 @@ fn alone() -> Vec<Scenario> {
         scenario("no_default_storage_class", failures::no_default_storage_class),
         scenario("private_authority", authority::downloads_from_a_hub_that_only_a_private_authority_vouches_for),
         scenario("controller_restarts", progress::the_controller_restarts_in_the_middle_of_a_download),
+        scenario("controller_killed", kills::the_controller_is_killed_again_and_again),
         scenario("leader_gone", leader::the_other_replica_goes_on_when_the_leader_is_gone),
         scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),

@@ -54,7 +54,7 @@ pub async fn earlier_content_is_pruned_once_no_pod_names_it(scene: Scene) -> Res
 }
 
 /// As if so much time had passed: what is recorded is older.
-async fn eleven_minutes_pass(scene: &Scene) -> Result<(), Error> {
+pub async fn eleven_minutes_pass(scene: &Scene) -> Result<(), Error> {
     let mut earlier = scene.find("tiny", "have a status", |model: &Model| Some(model.status.clone()?.earlier)).await?;
     for content in &mut earlier {
         content.since.0 -= SignedDuration::from_mins(11);
@@ -64,7 +64,7 @@ async fn eleven_minutes_pass(scene: &Scene) -> Result<(), Error> {
 }
 
 /// What lies in `revisions/` on the claim, hidden directories included.
-async fn revisions(scene: &Scene, name: &str) -> Result<Vec<String>, Error> {
+pub async fn revisions(scene: &Scene, name: &str) -> Result<Vec<String>, Error> {
     let mut spec = pod_spec("ls -A /claim/revisions");
     spec["containers"][0]["volumeMounts"] = json!([{ "name": "claim", "mountPath": "/claim" }]);
     spec["volumes"] = json!([{ "name": "claim", "persistentVolumeClaim": { "claimName": "model-tiny" } }]);

@@ -1,13 +1,13 @@
 //! Row 3 of the specification's table: the API server gets no answer from the webhook. Pods that ask for a model are
 //! refused, because they would start without it; all others start. Nothing else may run beside these scenarios.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use e2e::deploy::{self, NAMESPACE};
 use e2e::{Cluster, Error};
 use serde_json::json;
 
+use crate::processes;
 use crate::scene::{PATIENCE, Scene, digests, files, hugging_face, pod};
 
 /// A Ready Model, so that the webhook is all that is missing.
@@ -120,47 +120,19 @@ struct Stopped(Vec<String>);
 
 impl Stopped {
     fn all(cluster: &Cluster) -> Result<Self, Error> {
-        let uids = cluster.run(&[
-            "-n",
-            NAMESPACE,
-            "get",
-            "pods",
-            "-l",
-            "app.kubernetes.io/name=model-webhook",
-            "-o",
-            "jsonpath={.items[*].metadata.uid}",
-        ])?;
-        let uids: Vec<_> = uids.split_whitespace().collect();
-        let mut processes = Vec::new();
-        for entry in std::fs::read_dir("/proc").expect("/proc can be read").flatten() {
-            let pid = entry.file_name().to_string_lossy().into_owned();
-            if pid.bytes().all(|byte| byte.is_ascii_digit()) && is_webhook(&entry.path(), &uids) {
-                processes.push(pid);
-            }
-        }
+        let uids = processes::uids(cluster, "model-webhook")?;
+        let processes = processes::of_pods(&uids, "--cert-dir");
         assert!(!uids.is_empty(), "the webhook has no pods");
         assert_eq!(processes.len(), uids.len(), "one process in each of the webhook's pods");
-        signal("-STOP", &processes);
+        assert!(processes::signal("-STOP", &processes), "{processes:?} could not be stopped");
         Ok(Self(processes))
     }
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        signal("-CONT", &self.0);
+        if !processes::signal("-CONT", &self.0) {
+            eprintln!("{:?} could not be let go on", self.0);
+        }
     }
-}
-
-/// Whether this process is the webhook in one of these pods. Other nodes on this machine run it too.
-fn is_webhook(process: &Path, pods: &[&str]) -> bool {
-    let read = |name| std::fs::read_to_string(process.join(name)).unwrap_or_default();
-    read("cmdline").contains("--cert-dir") && {
-        let cgroup = read("cgroup").replace('_', "-");
-        pods.iter().any(|uid| cgroup.contains(uid))
-    }
-}
-
-fn signal(signal: &str, processes: &[String]) {
-    let status = std::process::Command::new("kill").arg(signal).args(processes).status();
-    assert!(status.is_ok_and(|status| status.success()), "could not send {signal} to {processes:?}");
 }
