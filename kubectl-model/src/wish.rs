@@ -34,6 +34,10 @@ pub(crate) struct Pull {
     /// A label of the nodes that the download may run on. Can be given again.
     #[arg(long, value_name = "KEY=VALUE", value_parser = label, value_delimiter = ',')]
     pub node_selector: Vec<(String, String)>,
+    /// How often the source is asked whether it has newer content, such as 24h or 1h30m: at least 1h, at most 8760h. Nothing is
+    /// downloaded by that. Absent: it is not asked.
+    #[arg(long, value_name = "INTERVAL")]
+    pub check_interval: Option<String>,
     /// How many contents stay on the claim, the mounted one included.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=50))]
     pub keep_revisions: i32,

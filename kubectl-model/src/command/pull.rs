@@ -54,6 +54,7 @@ pub(super) fn model(wish: &Pull) -> Result<(String, Model), Error> {
     spec.version.clone_from(&wish.version);
     spec.preflight = wish.preflight;
     spec.node_selector = wish.node_selector();
+    spec.check_interval.clone_from(&wish.check_interval);
     spec.keep_revisions = wish.keep_revisions;
     spec.deletion_policy = wish.deletion_policy;
     Ok((name.clone(), Model::new(&name, spec)))

@@ -34,7 +34,7 @@ async fn pull_creates_the_model_that_the_address_says() {
 async fn flags_become_fields() {
     let scene = Scene::new("pull-flags").await;
     let pull = "pull s3://bucket/key --name all --endpoint http://store:9000 --region eu --storage-class fast --size 2Gi \
-        --access-mode ReadWriteMany,ReadOnlyMany --version 1 --preflight --node-selector pool=downloads --node-selector a=b \
+        --access-mode ReadWriteMany,ReadOnlyMany --version 1 --preflight --node-selector pool=downloads --node-selector a=b --check-interval 24h \
         --keep-revisions 3 --deletion-policy Retain --no-wait";
     scene.run(&pull.split_whitespace().collect::<Vec<_>>()).await.ends(0);
     let model = scene.api::<Model>().get("all").await.unwrap();
@@ -44,6 +44,7 @@ async fn flags_become_fields() {
         "preflight": true,
         "version": "1",
         "nodeSelector": { "pool": "downloads", "a": "b" },
+        "checkInterval": "24h",
         "keepRevisions": 3,
         "deletionPolicy": "Retain",
     });
@@ -56,6 +57,9 @@ async fn flags_become_fields() {
     assert_eq!(spec["storage"]["existingClaim"], "weights");
     assert_eq!(spec["source"]["huggingFace"]["include"], json!(["*.json", "*.txt"]));
     assert_eq!(spec["source"]["huggingFace"]["exclude"], json!(["x/*"]));
+
+    let run = scene.run(&["pull", "hf://acme/b", "--check-interval", "1m", "--no-wait"]).await;
+    run.complains(1, &["spec.checkInterval"]);
 
     for (pull, part) in [
         ("pull hf://acme/b --existing-claim weights --size 1Gi", "cannot be used with"),
