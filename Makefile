@@ -52,6 +52,10 @@ run: ## Run controller and webhook on this machine against the current cluster
 build: ## Build the static binaries
 	cargo build --release -p model-controller -p model-webhook -p model-loader -p kubectl-model
 
+.PHONY: krew
+krew: build ## Pack kubectl-model for krew: archive with licence, manifest with digest, in target/krew (BASE_URL=where it is served)
+	@ci/krew
+
 .PHONY: docker-build
 docker-build: build ## Build the images IMG-controller, IMG-webhook and IMG-loader with docker, podman or buildah (IMG=registry/name:tag)
 	@ci/docker-build $(IMG)

@@ -4,6 +4,7 @@
 mod create;
 mod faults;
 mod follow;
+mod krew;
 mod logs;
 mod page;
 mod plane;
