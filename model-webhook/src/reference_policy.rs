@@ -16,7 +16,8 @@ use crate::policy::{binding, condition, policy, requests, validation, variable};
 pub const NAME: &str = "model-references.models.main-currents.news";
 
 /// Lets a user write a Model with `spec.credentialsSecret` only with the right to `get` that Secret, and one with
-/// `spec.jobTemplate.serviceAccountName` only with the right to `impersonate` that account.
+/// `spec.jobTemplate.serviceAccountName` only with the right to `impersonate` that account. An `s3` source that names
+/// neither is fetched with the identity of the account `default`, if a cloud gives it one: it takes the same right to that.
 ///
 /// Looked at where the name or the source is new: a changed source is another place that the value is sent to, or other
 /// files that are fetched with it. Every other change of such a Model passes, whoever makes it, and so does its status.
@@ -25,13 +26,13 @@ pub const NAME: &str = "model-references.models.main-currents.news";
 /// to the registry that it was made for, so it reaches no address of the author's.
 #[must_use]
 pub fn reference_policy() -> ValidatingAdmissionPolicy {
-    let names = format!("{} || {}", has_secret("object"), has_account("object"));
+    let names = format!("{} || {} || {}", has_secret("object"), has_account("object"), takes_default("object"));
     policy(
         NAME,
         vec![requests(GROUP, "*", "models", &["CREATE", "UPDATE"])],
         vec![condition("names-a-secret-or-an-account", names)],
         vec![variable("newSource", "oldObject == null || object.spec.source != oldObject.spec.source".to_owned())],
-        vec![secret(), account()],
+        vec![secret(), account(), default_account()],
     )
 }
 
@@ -64,6 +65,17 @@ fn account() -> Validation {
     )
 }
 
+fn default_account() -> Validation {
+    may(
+        &takes_default("object"),
+        &takes_default("oldObject"),
+        "serviceaccounts",
+        "'default'",
+        "impersonate",
+        "an s3 source without spec.credentialsSecret and spec.jobTemplate.serviceAccountName is fetched with the identity of the service account default, that you may not act as: name a Secret or an account that you have a right to, ask for a Role with the verb impersonate on the service account default, or have somebody who has it write the Model",
+    )
+}
+
 /// Passes what names nothing, what names the same for the same source as before, and who has the right.
 fn may(names: &str, same: &str, resource: &str, name: &str, verb: &str, message: &str) -> Validation {
     let right = format!(
@@ -74,6 +86,12 @@ fn may(names: &str, same: &str, resource: &str, name: &str, verb: &str, message:
 
 fn has_secret(model: &str) -> String {
     format!("(has({model}.spec.credentialsSecret) && {model}.spec.credentialsSecret != null)")
+}
+
+/// Only object stores are asked with the identity of the pod.
+fn takes_default(model: &str) -> String {
+    let s3 = format!("has({model}.spec.source.s3) && {model}.spec.source.s3 != null");
+    format!("({s3} && !{} && !{})", has_secret(model), has_account(model))
 }
 
 fn has_account(model: &str) -> String {

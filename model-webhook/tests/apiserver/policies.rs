@@ -28,9 +28,9 @@ pub async fn grant(namespace: &str, user: &str, rules: Value) {
     kubectl(&["apply", "-f", "-"], &objects.to_string()).await.unwrap();
 }
 
-/// Applies a file of `config/`.
+/// Applies a file of `config/`. On the server, so that two tests can do so at once.
 pub async fn apply(file: &str) {
-    kubectl(&["apply", "-f", config(file).to_str().unwrap()], "").await.unwrap();
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", config(file).to_str().unwrap()], "").await.unwrap();
 }
 
 /// The message of a refusal with code 403.
@@ -53,6 +53,8 @@ pub fn model(name: &str, spec: Value) -> Model {
 
 const NO_SECRET: &str = "spec.credentialsSecret names a Secret that you may not read, and its value would be sent to the source that the Model names: ask for a Role with the verb get on that Secret";
 const NO_ACCOUNT: &str = "spec.jobTemplate.serviceAccountName names a service account that you may not act as, and the download would have its identity";
+
+const NO_DEFAULT: &str = "an s3 source without spec.credentialsSecret and spec.jobTemplate.serviceAccountName is fetched with the identity of the service account default, that you may not act as";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_names_only_secrets_and_accounts_that_its_author_has_a_right_to() {
@@ -147,6 +149,79 @@ async fn a_model_names_only_secrets_and_accounts_that_its_author_has_a_right_to(
     }
     // The controller has neither right, and reports how it goes.
     set_status(&client(Some(CONTROLLER)).await, place, "private", json!({ "phase": "Pending" })).await;
+}
+
+/// Who names nothing gets what a cloud gives the account that pods have without a name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_without_an_identity_takes_the_right_to_the_default_account() {
+    let place = "default-account";
+    let admin = client(None).await;
+    namespace(&admin, place).await;
+    apply("webhook/references.yaml").await;
+    let models = json!({ "apiGroups": ["models.main-currents.news"], "resources": ["models"], "verbs": ["create", "get", "patch"] });
+    let named = |resource: &str, name: &str, verb: &str| json!({ "apiGroups": [""], "resources": [resource], "resourceNames": [name], "verbs": [verb] });
+    let account = |name: &str| named("serviceaccounts", name, "impersonate");
+    grant(place, "bucket-author", json!([models])).await;
+    grant(place, "bucket-reader", json!([models, named("secrets", "keys", "get")])).await;
+    grant(place, "bucket-actor", json!([models, account("cloud")])).await;
+    grant(place, "default-actor", json!([models, account("default")])).await;
+    let as_user = async |user: &str| -> Api<Model> { Api::namespaced(client(Some(user)).await, place) };
+    let bucket = |more: &Value| {
+        let mut spec = json!({ "source": { "s3": { "bucket": "weights", "key": "llama/" } } });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let (keys, cloud) =
+        (json!({ "credentialsSecret": "keys" }), json!({ "jobTemplate": { "serviceAccountName": "cloud" } }));
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+
+    let author = as_user("bucket-author").await;
+    eventually(|| async {
+        let answer = author.create(&dry, &model("probe", bucket(&json!({})))).await;
+        if answer.is_err() { Ok(()) } else { Err("the policy is not in force".to_owned()) }
+    })
+    .await;
+    for (user, more, says) in [
+        ("bucket-author", json!({}), Some(NO_DEFAULT)),
+        ("bucket-author", json!({ "jobTemplate": { "labels": { "team": "a" } } }), Some(NO_DEFAULT)),
+        ("bucket-author", keys.clone(), Some(NO_SECRET)),
+        ("bucket-reader", json!({}), Some(NO_DEFAULT)),
+        ("bucket-reader", keys.clone(), None),
+        ("bucket-actor", json!({}), Some(NO_DEFAULT)),
+        ("bucket-actor", cloud.clone(), None),
+        ("default-actor", json!({}), None),
+        ("default-actor", cloud, Some(NO_ACCOUNT)),
+    ] {
+        let case = format!("{user} creates a bucket's Model with {more}");
+        let answer = as_user(user).await.create(&dry, &model("new", bucket(&more))).await;
+        match says {
+            None => drop(answer.expect(&case)),
+            Some(says) => assert!(refused(&case, answer).contains(says), "{case}"),
+        }
+    }
+
+    let all: Api<Model> = Api::namespaced(admin.clone(), place);
+    all.create(&PostParams::default(), &model("bucket", bucket(&json!({})))).await.unwrap();
+    all.create(&PostParams::default(), &model("with-keys", bucket(&keys))).await.unwrap();
+    let other = json!({ "spec": { "source": { "s3": { "bucket": "payroll" } } } });
+    let no_keys = json!({ "spec": { "credentialsSecret": null } });
+    let url = json!({ "spec": { "source": { "s3": null, "url": { "url": "https://example.com/" } } } });
+    for (user, name, change, says) in [
+        ("bucket-author", "bucket", json!({ "spec": { "version": "2" } }), None),
+        ("bucket-author", "bucket", url, None),
+        ("bucket-author", "bucket", other.clone(), Some(NO_DEFAULT)),
+        ("default-actor", "bucket", other, None),
+        ("bucket-author", "with-keys", no_keys.clone(), Some(NO_DEFAULT)),
+        ("default-actor", "with-keys", no_keys, None),
+    ] {
+        let case = format!("{user} changes {name}: {change}");
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let answer = as_user(user).await.patch(name, &dry, &Patch::Merge(change)).await;
+        match says {
+            None => drop(answer.expect(&case)),
+            Some(says) => assert!(refused(&case, answer).contains(says), "{case}"),
+        }
+    }
 }
 
 const LABELS: &str =
