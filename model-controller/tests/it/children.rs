@@ -1,13 +1,16 @@
 //! Other people's objects, other controllers.
 
+use dev_cluster::ControlPlane;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::config::Kubeconfig;
 use model_core::api::Phase;
 use serde_json::json;
 
-use crate::plane::{Scene, until};
+use crate::plane::{Scene, client, install, until};
+use crate::replica::Replica;
 
 #[tokio::test]
 async fn a_claim_of_the_same_name_is_left_untouched() {
@@ -56,10 +59,17 @@ async fn a_deleted_model_gets_no_new_children() {
     assert!(scene.jobs.list(&ListParams::default()).await.unwrap().items.is_empty());
 }
 
-#[tokio::test]
+/// On a control plane of its own: the other tests expect each step of one controller once.
+#[tokio::test(flavor = "multi_thread")]
 async fn two_controllers_by_mistake_make_one_job_and_agree() {
-    let scene = Scene::new("two-controllers").await;
-    Scene::another_controller();
+    let plane = ControlPlane::start().expect("a control plane starts");
+    let client = client(Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there")).await;
+    install(&client).await;
+    let replicas = [(); 2].map(|()| Replica::start(plane.kubeconfig(), &["--leader-election", "false"]));
+    for replica in &replicas {
+        replica.is_ready().await;
+    }
+    let scene = Scene::of(client, "two-controllers").await;
     for round in 0..5 {
         scene.apply(&format!("https://example.com/{round}")).await;
         let id = until("a Job for this spec", async || {

@@ -26,28 +26,23 @@ static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| {
     let plane = ControlPlane::start().expect("a control plane starts");
     let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).expect("its kubeconfig is there");
     let (ready, is_ready) = std::sync::mpsc::channel();
-    std::thread::spawn(move || run_controller(kubeconfig, Some(ready)));
+    std::thread::spawn(move || run_controller(kubeconfig, &ready));
     is_ready.recv().expect("the controller starts");
     plane
 });
 
 /// Runs a controller on a thread of its own, for as long as the tests run.
-fn run_controller(kubeconfig: Kubeconfig, ready: Option<std::sync::mpsc::Sender<()>>) {
+fn run_controller(kubeconfig: Kubeconfig, ready: &std::sync::mpsc::Sender<()>) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let client = client(kubeconfig).await;
-        // Only the first: while a CRD is applied again, the API does not serve it for a moment.
-        if ready.is_some() {
-            install(&client).await;
-        }
+        install(&client).await;
         let controller = controller(client, settings());
         let readiness = controller.readiness();
         assert!(!readiness.is_ready());
         let running = tokio::spawn(controller.run_until(std::future::pending()));
         until("the controller is ready", async || readiness.is_ready().then_some(())).await;
-        if let Some(ready) = ready {
-            ready.send(()).expect("somebody waits");
-        }
+        ready.send(()).expect("somebody waits");
         running.await.expect("the controller never ends").expect("it has no lease to lose");
     });
 }
@@ -118,12 +113,6 @@ impl Scene {
             namespace: namespace.to_owned(),
             client,
         }
-    }
-
-    /// A second controller beside the one that runs, as after a botched rollout.
-    pub fn another_controller() {
-        let kubeconfig = Kubeconfig::read_from(PLANE.kubeconfig()).expect("its kubeconfig is there");
-        std::thread::spawn(move || run_controller(kubeconfig, None));
     }
 
     pub async fn apply(&self, url: &str) -> Model {
