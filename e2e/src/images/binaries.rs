@@ -19,6 +19,13 @@ const ABOUT_A_PACKAGE: [&str; 5] =
 /// Packages whose binary has the same name.
 const PACKAGES: [&str; 4] = ["model-controller", "model-webhook", "model-loader", "test-hub"];
 
+/// What people have on their own machines.
+const PLUGIN: &str = "kubectl-model";
+
+pub(super) fn plugin(workspace: &Path) -> Result<PathBuf, Error> {
+    Ok(compile(workspace)?.join(PLUGIN))
+}
+
 pub(super) fn images(workspace: &Path, cache: &Path) -> Result<Vec<Image>, Error> {
     let folder = compile(workspace)?;
     let spec_of = |package: &&str| spec(&folder, package, &format!("{package}:dev"));
@@ -59,7 +66,7 @@ fn compile(workspace: &Path) -> Result<PathBuf, Error> {
         }
     }
     cargo.current_dir(workspace).args(["build", "--release", "--message-format=json-render-diagnostics"]);
-    for package in PACKAGES {
+    for package in PACKAGES.into_iter().chain([PLUGIN]) {
         cargo.args(["--package", package, "--bin", package]);
     }
     let messages = run("compile the operator's binaries", &mut cargo)?;

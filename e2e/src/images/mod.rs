@@ -40,6 +40,14 @@ pub fn hub_with_content(workspace: &Path, root: &Path, env: &[String]) -> Result
     binaries::hub_with_content(workspace, &cache()?, root, env)
 }
 
+/// The plugin `kubectl-model`, compiled as it is released.
+///
+/// # Errors
+/// When it does not compile.
+pub fn plugin(workspace: &Path) -> Result<PathBuf, Error> {
+    binaries::plugin(workspace)
+}
+
 /// The images of the specification's Jobs, made from Debian's python, awscli and curl.
 ///
 /// # Errors

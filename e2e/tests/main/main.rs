@@ -14,6 +14,7 @@ mod kills;
 mod leader;
 mod memory;
 mod metrics;
+mod plugin;
 mod pods;
 mod preflight;
 mod processes;
@@ -30,6 +31,7 @@ mod sources;
 mod stock;
 mod storage;
 mod taken_away;
+mod terminal;
 mod updates;
 mod webhook_down;
 
@@ -79,6 +81,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("gated_deployment", gates::a_gated_deployment_reads_its_model),
         scenario("gated_spec_change", gates::the_spec_changes_while_a_deployment_is_gated),
         scenario("gate_removed_by_hand", gates::a_gate_is_removed_by_hand),
+        scenario("plugin", plugin::a_person_works_with_the_plugin_in_a_terminal),
         scenario("prune", prunes::earlier_content_is_pruned_once_no_pod_names_it),
         scenario("refresh_fetches_what_changed", refreshes::a_refresh_fetches_what_changed),
         scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
