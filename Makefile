@@ -50,7 +50,19 @@ run: ## Run controller and webhook on this machine against the current cluster
 
 .PHONY: build
 build: ## Build the static binaries
-	cargo build --release -p model-controller -p model-webhook -p model-loader -p kubectl-model
+	@ci/release
+
+.PHONY: repro
+repro: ## Build the release of this commit twice, at different paths, and compare the bytes (15 minutes)
+	@ci/repro
+
+.PHONY: sbom
+sbom: ## Write what each binary is made of, as CycloneDX, to target/sbom
+	@ci/sbom
+
+.PHONY: book
+book: ## Build docs/ as a book, to target/book
+	@ci/book
 
 .PHONY: krew
 krew: build ## Pack kubectl-model for krew: archive with licence, manifest with digest, in target/krew (BASE_URL=where it is served)

@@ -1,16 +1,12 @@
 //! The pages that say what is shown name the tests that show it, and those tests exist.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use crate::pages::root;
 
 fn page(name: &str) -> String {
-    std::fs::read_to_string(workspace().join("docs").join(name)).unwrap()
+    std::fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
 /// What a page can name: files with their path, and test functions and scenarios.
@@ -23,7 +19,7 @@ struct Sources {
 impl Sources {
     fn read() -> Self {
         let mut sources = Self::default();
-        for member in std::fs::read_dir(workspace()).unwrap() {
+        for member in std::fs::read_dir(root()).unwrap() {
             let member = member.unwrap();
             if member.path().join("Cargo.toml").is_file() {
                 for folder in ["src", "tests"] {
