@@ -23,10 +23,18 @@ test: ## Everything that CI runs
 	@ci/parts
 
 .PHONY: bench
-bench: ## Measure model-loader beside other downloaders: 20 minutes, 10 GiB of memory (BENCH='--shrink 16 --rounds 1': a quick look)
+bench: bench-loader bench-operator ## Measure everything
+
+.PHONY: bench-loader
+bench-loader: ## Measure model-loader beside other downloaders: 20 minutes, 10 GiB of memory (BENCH='--shrink 16 --rounds 1': a quick look)
 	@benches/loader/peers/install
 	cargo build --release -p model-loader -p bench-loader
 	@cargo run --quiet --release -p bench-loader -- $(BENCH)
+
+.PHONY: bench-operator
+bench-operator: ## Measure controller and webhook against a real API server: 15 minutes (BENCH='--models 100 --requests 1000 --overload 5': a quick look)
+	cargo build --release -p model-controller -p model-webhook -p bench-operator
+	@cargo run --quiet --release -p bench-operator -- $(BENCH)
 
 .PHONY: audit
 audit: ## Check dependencies against the advisory database, which is fetched
