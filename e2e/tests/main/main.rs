@@ -14,6 +14,7 @@ mod kills;
 mod leader;
 mod memory;
 mod metrics;
+mod namespaces;
 mod plugin;
 mod pods;
 mod preflight;
@@ -115,6 +116,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("missing_storage_class", failures::a_storage_class_that_does_not_exist),
         scenario("deleting_the_model", children::deleting_the_model_collects_claim_and_job),
         scenario("deleting_a_mounted_model", children::a_mounted_model_is_not_deleted_by_mistake),
+        scenario("deleted_namespace", namespaces::a_namespace_goes_with_models_that_pods_mount),
         scenario("retained_claim", retained::a_retained_claim_is_taken_over),
         scenario("deleting_the_claim", children::deleting_the_claim_of_a_ready_model_starts_over),
         scenario("deleting_a_mounted_claim", children::a_claim_that_goes_while_it_is_mounted),
