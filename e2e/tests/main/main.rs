@@ -6,6 +6,7 @@ mod authority;
 mod broken;
 mod certificates;
 mod chart;
+mod checks;
 mod children;
 mod denials;
 mod failures;
@@ -85,6 +86,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("plugin", plugin::a_person_works_with_the_plugin_in_a_terminal),
         scenario("prune", prunes::earlier_content_is_pruned_once_no_pod_names_it),
         scenario("refresh_fetches_what_changed", refreshes::a_refresh_fetches_what_changed),
+        scenario("newer_content", checks::newer_content_is_told_and_fetched_on_request),
         scenario("lost_status", refreshes::a_lost_status_downloads_nothing_again),
         scenario("restricted_namespace", restricted::models_in_a_restricted_namespace),
         scenario("refused_by_the_cluster", broken::what_the_cluster_refuses_is_named),
