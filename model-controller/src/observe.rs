@@ -12,9 +12,9 @@ use model_core::decide::is_verification_open;
 use model_core::labels;
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::{
-    JobState, Observed, Placement, PlanState, Refusal, Users, claim_details, claim_state, is_answer_wanted,
-    is_misplaced, job_state, newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted, podless,
-    prune_job, verify_job,
+    JobState, Observed, Placement, PlanState, PruneJob, Refusal, Users, claim_details, claim_state, is_answer_wanted,
+    is_misplaced, is_pruning, job_state, newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted,
+    podless, prune_job, verify_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
@@ -41,6 +41,8 @@ pub(crate) struct Children {
     pub expandable: Option<bool>,
     /// The prune Job, and its pod. Boxed: it would make the future of every pass larger.
     pub prune: Option<Box<(Job, Option<Pod>)>>,
+    /// Whether a pod of the prune Job has not ended, the Job's own end notwithstanding. False where nobody looked.
+    pub prunes: bool,
     /// The Job that reads the published content again, and its pod. Looked for only while somebody waits for its answer.
     pub verify: Option<Box<(Job, Option<Pod>)>>,
     /// Which contents pods name. `None` where nobody looked.
@@ -81,6 +83,7 @@ impl Children {
             placement: None,
             expandable: None,
             prune,
+            prunes: false,
             users: None,
             claim_warning: None,
             refusal: Refusal::NotRead,
@@ -137,6 +140,7 @@ impl Children {
             placement: None,
             expandable: None,
             prune,
+            prunes: false,
             verify,
             users: None,
             claim_warning,
@@ -179,6 +183,7 @@ impl Children {
         let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
         let pods =
             pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the claim's pods", error))?;
+        self.prunes = is_pruning(model, &pods.items);
         self.users = Some(Users::of_claim(&model.claim_name(), &pods.items));
         self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods.items));
         Ok(self)
@@ -206,7 +211,10 @@ impl Children {
         let writer = context.writers.of(model.namespace, model.name);
         let wanted_path = model.content_path(&context.settings.downloader);
         let (prune, its_pod) = self.prune.as_deref().map_or((None, None), |(job, pod)| (Some(job), pod.as_ref()));
-        let prune = prune_job(model, &claim, prune, its_pod, self.placement.as_ref());
+        let prune = match prune_job(model, &claim, prune, its_pod, self.placement.as_ref()) {
+            PruneJob::Absent if self.prunes => PruneJob::Terminating,
+            prune => prune,
+        };
         let (verify, verify_pod) = self.verify.as_deref().map(|(job, pod)| (job, pod.as_ref())).unzip();
         let verify = verify_job(model, verify, verify_pod.flatten(), now);
         let of_ours = self.claim.as_ref().filter(|_| claim.uid().is_some() && !model.shares_claim());

@@ -189,6 +189,38 @@ async fn content_is_put_back_whatever_becomes_of_the_job_that_set_it_aside() {
     assert_eq!(step(&back), PruneStep::Finish { put_back: vec![first.id], delete: vec![] });
 }
 
+#[tokio::test]
+async fn a_prune_pod_that_outlives_its_job_is_waited_for() {
+    let scene = scene("prune-outlived").await;
+    let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    publish(&scene, "https://example.com/a").await;
+    publish(&scene, "https://example.com/b").await;
+    eleven_minutes_pass(&scene).await;
+    let aside = prune_job(&scene, None).await;
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": "model-prune-llama-x",
+            "labels": aside.metadata.labels,
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "Job", "name": PRUNE_JOB, "uid": aside.uid(), "controller": true,
+            }],
+        },
+        "spec": { "containers": [{ "name": "prune", "image": "loader" }] },
+    }))
+    .unwrap();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    scene.jobs.delete(PRUNE_JOB, &DeleteParams::background()).await.unwrap();
+
+    // What it sets aside cannot be put back while it works.
+    scene.apply("https://example.com/c").await;
+    let waits = |status: &ModelStatus| status.message.as_deref().is_some_and(|text| text.contains("has stopped"));
+    scene.status_with("the download waits", waits).await;
+    assert!(scene.jobs.get_opt(PRUNE_JOB).await.unwrap().is_none());
+    scene.patch_status(&pods, "model-prune-llama-x", &json!({ "phase": "Succeeded" })).await;
+    let back = prune_job(&scene, aside.uid().as_deref()).await;
+    assert!(step(&back).only_restores(), "{:?}", step(&back));
+}
+
 /// What the garbage collector does once no pod of a Job is left that is deleted in the foreground.
 async fn its_pods_are_gone(scene: &Scene) {
     let is_deleted = async || scene.jobs.get(PRUNE_JOB).await.unwrap().metadata.deletion_timestamp;

@@ -12,7 +12,7 @@ use super::job::{condition, failure};
 use super::placement::{Placement, is_misplaced};
 use super::{ClaimState, is_ours};
 use crate::labels::{CLAIM_UID, GROUP, MANAGED_BY, MANAGER, PRUNE};
-use crate::names::REVISIONS;
+use crate::names::{REVISIONS, prune_job_name};
 use crate::persisted::Persisted;
 
 /// What one prune Job does. It stands in the Job's annotation [`PRUNE`] as JSON.
@@ -47,7 +47,7 @@ pub enum PruneJob {
     /// There is none.
     #[default]
     Absent,
-    /// It is being deleted; its pod may still work.
+    /// It is being deleted, or gone already; its pod may still work.
     Terminating,
     /// It has not ended.
     Running {
@@ -131,6 +131,20 @@ pub fn prune_job(
     }
 }
 
+/// Whether a pod of the prune Job of our name has not ended. It outlives a Job that is deleted in the background, as
+/// `kubectl delete job` does, and may still rename.
+#[must_use]
+pub fn is_pruning<'a>(model: &Persisted, pods: impl IntoIterator<Item = &'a Pod>) -> bool {
+    let job = prune_job_name(model.name);
+    pods.into_iter().any(|pod| {
+        let meta = &pod.metadata;
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        is_own_job(meta)
+            && meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true) && owner.name == job)
+            && !matches!(phase, Some("Succeeded" | "Failed"))
+    })
+}
+
 /// The contents of a claim that pods name, whatever phase these pods are in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users {
@@ -207,6 +221,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::Model;
 
     fn pod(phase: &str, mount: &Value) -> Pod {
         serde_json::from_value(json!({
@@ -279,5 +294,40 @@ mod tests {
         assert!(used(owned("Job", "train", ours.clone())));
         assert!(used(owned("ReplicaSet", "model-download-llama", ours)));
         assert!(used(owned("Job", "model-download-llama", json!({}))));
+    }
+
+    #[test]
+    fn a_prune_pod_works_until_it_ends() {
+        let model: Model = serde_json::from_value(json!({
+            "apiVersion": "models.main-currents.news/v1alpha1",
+            "kind": "Model",
+            "metadata": { "name": "llama", "namespace": "default", "uid": "model-uid", "generation": 1 },
+            "spec": { "source": { "url": { "url": "https://example.com/x" } }, "storage": { "size": "1Gi" } },
+        }))
+        .unwrap();
+        let model = Persisted::try_from(&model).unwrap();
+        let of = |job: &str, by: &str, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "labels": { "app.kubernetes.io/managed-by": by },
+                    "ownerReferences": [
+                        { "apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": "u", "controller": true },
+                    ],
+                },
+                "status": { "phase": phase },
+            }))
+            .unwrap()
+        };
+        for (job, by, phase, works) in [
+            ("model-prune-llama", MANAGER, "Running", true),
+            ("model-prune-llama", MANAGER, "Pending", true),
+            ("model-prune-llama", MANAGER, "Succeeded", false),
+            ("model-prune-llama", MANAGER, "Failed", false),
+            ("model-prune-other", MANAGER, "Running", false),
+            ("model-download-llama", MANAGER, "Running", false),
+            ("model-prune-llama", "somebody", "Running", false),
+        ] {
+            assert_eq!(is_pruning(&model, &[of(job, by, phase)]), works, "{job} {by} {phase}");
+        }
     }
 }
