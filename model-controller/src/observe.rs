@@ -128,7 +128,9 @@ impl Children {
             (Some(job), None, _) | (None, _, Some((job, None))) if is_late(job, now) => {
                 warnings::of_job(client, job).await
             }
-            (Some(_), Some(pod), _) if does_not_start(pod, now) => warnings::of_pod(client, pod).await,
+            (Some(_), Some(pod), _) | (_, _, Some((_, Some(pod)))) if does_not_start(pod, now) => {
+                warnings::of_pod(client, pod).await
+            }
             _ => Refusal::NotRead,
         };
         let found = Self {

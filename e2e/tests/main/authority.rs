@@ -3,7 +3,7 @@
 use e2e::hub::{Files, TLS_URL, URL, sha256};
 use e2e::{Error, deploy};
 use model_core::api::Model;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failures::not_ready_yet;
 use crate::scene::{Scene, digests, files, hugging_face, model, noise};
@@ -29,7 +29,7 @@ pub async fn downloads_from_a_hub_that_only_a_private_authority_vouches_for(scen
     let over_tls = format!("MODEL_CONTROLLER_DOWNLOAD_ENV=HF_ENDPOINT={TLS_URL}");
     let authority = format!("MODEL_CONTROLLER_DOWNLOAD_CA_CONFIG_MAP={CONFIG_MAP}");
     deploy::set_controller_env(&scene.cluster, &[&over_tls, &authority])?;
-    let downloaded = downloads(&scene, Files::from([("weights.gguf".to_owned(), content)])).await;
+    let downloaded = downloads(&scene, &source, Files::from([("weights.gguf".to_owned(), content)])).await;
     // The scenarios after this one have no such ConfigMap.
     let plain = format!("MODEL_CONTROLLER_DOWNLOAD_ENV=HF_ENDPOINT={URL}");
     deploy::set_controller_env(&scene.cluster, &[&plain, "MODEL_CONTROLLER_DOWNLOAD_CA_CONFIG_MAP-"])?;
@@ -37,16 +37,23 @@ pub async fn downloads_from_a_hub_that_only_a_private_authority_vouches_for(scen
 }
 
 /// What the operator's user does after the setting was made: retry, read what is missing, create it.
-async fn downloads(scene: &Scene, weights: Files) -> Result<(), Error> {
+async fn downloads(scene: &Scene, source: &Value, weights: Files) -> Result<(), Error> {
     scene.kubectl(&["delete", "job", "model-download-weights"])?;
-    let message = not_ready_yet(scene, "weights", "VolumeNotMounted").await?;
-    assert!(message.contains(&format!("ConfigMap {CONFIG_MAP} with key ca.crt")), "{message}");
+    // Whose source is asked first waits in the same words.
+    let mut asks = model("asks", source);
+    asks["spec"]["storage"] = json!({});
+    scene.apply(&asks)?;
+    for name in ["weights", "asks"] {
+        let message = not_ready_yet(scene, name, "VolumeNotMounted").await?;
+        assert!(message.contains(&format!("ConfigMap {CONFIG_MAP} with key ca.crt")), "{message}");
+    }
     scene.apply(&json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": CONFIG_MAP },
         "data": { "ca.crt": scene.hub.authority()? },
     }))?;
     // The kubelet tries again by itself.
     scene.ready("weights").await?;
+    scene.ready("asks").await?;
     assert_eq!(scene.digests("weights").await?, digests(&weights));
 
     // A repository has two origins: the hub, and the CDN that it redirects to.

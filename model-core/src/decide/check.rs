@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
+use super::download::not_started;
+use super::plan::POD;
 use super::{Decision, Write};
 use crate::api::{FoundContent, LastFailure, SourceCheck};
 use crate::names::plan_job_name;
@@ -60,6 +62,15 @@ pub(super) fn check(mut decision: Decision, seen: &Observed, now: Timestamp) -> 
             // It would wait for a person, in the place of others.
             PlanState::Running { uid, trouble: Some(trouble), .. } if is_hopeless(trouble.reason) => {
                 check = failed(&check, Some(uid), trouble.clone(), now);
+            }
+            PlanState::Running { uid, trouble: None, unmounted: Some(unmounted), .. } if unmounted.placed => {
+                if now < unmounted.late() {
+                    let late = unmounted.late();
+                    decision.look_again = Some(decision.look_again.map_or(late, |at| at.min(late)));
+                } else {
+                    let (reason, message) = not_started(unmounted, POD);
+                    check = failed(&check, Some(uid), Failure { reason, message }, now);
+                }
             }
             PlanState::Foreign { owner } if due <= now => {
                 let message = format!("Job {} belongs to {owner}", plan_job_name(seen.model.name));

@@ -88,7 +88,7 @@ fn starting(seen: &Observed, step: Step, unmounted: &Unmounted, now: Timestamp) 
     let bound = matches!(seen.claim, ClaimState::Ours { bound: true, .. });
     let (reason, message) = match (unmounted.placed, bound) {
         (true, _) => {
-            let (reason, message) = not_started(unmounted);
+            let (reason, message) = not_started(unmounted, "download pod");
             return Step { reason, message, look_again: Some(next_look(unmounted.since, now)), ..step };
         }
         (false, false) => {
@@ -104,15 +104,13 @@ fn starting(seen: &Observed, step: Step, unmounted: &Unmounted, now: Timestamp) 
 }
 
 /// What the node says, or what it may be where it says nothing.
-fn not_started(unmounted: &Unmounted) -> (Reason, String) {
-    let needs = format!("the node has not mounted all that the download pod needs: {}", unmounted.volumes);
+pub(super) fn not_started(unmounted: &Unmounted, pod: &str) -> (Reason, String) {
+    let needs = format!("the node has not mounted all that the {pod} needs: {}", unmounted.volumes);
     match &unmounted.refusal {
         Refusal::Known(Failure { reason: Reason::VolumeNotMounted, message }) => {
             (Reason::VolumeNotMounted, format!("{needs}: {message}"))
         }
-        Refusal::Known(Failure { reason, message }) => {
-            (*reason, format!("the node cannot start the download pod: {message}"))
-        }
+        Refusal::Known(Failure { reason, message }) => (*reason, format!("the node cannot start the {pod}: {message}")),
         Refusal::Unknown => (Reason::VolumeNotMounted, needs),
         // Never recorded: it differs from what a look at the Events finds, so that one follows.
         Refusal::NotRead => (Reason::VolumeNotMounted, format!("{needs}; its Events were not read")),

@@ -2,14 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::download::{failed, recorded, without_pod};
+use super::download::{failed, not_started, recorded, without_pod};
 use super::{Step, Write};
 use crate::api::DownloadStatus;
 use crate::names::plan_job_name;
-use crate::observed::{Observed, PlanState};
+use crate::observed::{Observed, PlanState, Unmounted, next_look};
 use crate::reason::Reason;
 use crate::report::{Failure, Planned};
 use crate::size::Wanted;
+
+/// What the pod that asks is called, for people.
+pub(super) const POD: &str = "pod that asks the source";
 
 /// The size of the claim that may be made now, or the step that leads there.
 pub(super) fn claim_size(seen: &Observed, now: Timestamp) -> Result<String, Box<Step>> {
@@ -43,7 +46,10 @@ pub(super) fn claim_size(seen: &Observed, now: Timestamp) -> Result<String, Box<
         (None, PlanState::Running { trouble: None, podless: Some(podless), .. }) => {
             without_pod(planning(), podless, now)
         }
-        (None, PlanState::Running { trouble: None, podless: None, .. }) => planning(),
+        (None, PlanState::Running { trouble: None, unmounted: Some(unmounted), .. }) => {
+            not_running(planning(), unmounted, now)
+        }
+        (None, PlanState::Running { trouble: None, unmounted: None, podless: None, .. }) => planning(),
         (None, PlanState::Succeeded { at, .. }) => {
             let message = "the plan Job has ended, and its result is gone with its pod".to_owned();
             failed(seen, &Failure { reason: Reason::DownloadFailed, message }, *at, now)
@@ -62,6 +68,18 @@ pub(super) fn is_under_way(seen: &Observed) -> bool {
 /// Whether the source is to be asked first.
 fn is_wanted(seen: &Observed) -> bool {
     seen.model.wants_plan() && !matches!(seen.plan, PlanState::Unsupported)
+}
+
+/// The pod needs no claim, so all that it can wait for is a node, or what its node makes for it.
+fn not_running(step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
+    if now < unmounted.late() {
+        return Step { look_again: Some(unmounted.late()), ..step };
+    }
+    if unmounted.placed {
+        let (reason, message) = not_started(unmounted, POD);
+        return Step { reason, message, look_again: Some(next_look(unmounted.since, now)), ..step };
+    }
+    Step { reason: Reason::Unschedulable, message: format!("no scheduler has placed the {POD} yet"), ..step }
 }
 
 fn planning() -> Step {

@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::job::{condition, failure};
-use super::pod::{pod_outcome, pod_trouble};
+use super::pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
 use super::refusal::{Podless, Refusal, podless, suspended};
 use super::{ClaimState, is_ours, owner};
 use crate::labels;
@@ -37,6 +37,8 @@ pub enum PlanState {
         uid: String,
         /// What holds it up, or how its last pod failed.
         trouble: Option<Failure>,
+        /// What its pod still waits for. Absent once that is mounted.
+        unmounted: Option<Unmounted>,
         /// It has made no pod. Absent once it has.
         podless: Option<Podless>,
     },
@@ -60,7 +62,8 @@ pub enum PlanState {
     },
 }
 
-/// Reduces the plan Job of our name, with its newest pod. `refusal` is for a Job without a pod; `now` stands in for the
+/// Reduces the plan Job of our name, with its newest pod. `refusal` is for a Job without a pod, or a pod that
+/// does not start; `now` stands in for the
 /// end of a Job that does not tell it.
 #[must_use]
 pub fn plan_state(
@@ -101,8 +104,12 @@ pub fn plan_state(
         return PlanState::Failed { uid, failure: failure(failed, pod), at: at(failed) };
     }
     let trouble = suspended(job).or_else(|| pod.and_then(pod_trouble));
-    let podless = if pod.is_none() && trouble.is_none() { podless(job, refusal) } else { None };
-    PlanState::Running { uid, trouble, podless }
+    let (unmounted, podless) = match pod {
+        _ if trouble.is_some() => (None, None),
+        Some(pod) => (pod_unmounted(pod, refusal), None),
+        None => (None, podless(job, refusal)),
+    };
+    PlanState::Running { uid, trouble, unmounted, podless }
 }
 
 /// Whether what the source said before the download is not recorded: a controller may die when it has made the claim.

@@ -11,7 +11,7 @@ use super::seen::alone;
 use super::world::{Happening, World, model};
 use crate::api::{Content, HuggingFaceSource, Model, ModelStatus, Phase, Source, SourceCheck};
 use crate::decide::{Decision, Write, decide, next_check};
-use crate::observed::{ClaimState, JobState, Observed, PlanState, PruneJob, PruneStep};
+use crate::observed::{ClaimState, JobState, Observed, PlanState, PruneJob, PruneStep, Refusal, Unmounted};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
 use crate::report::{Failure, Planned};
@@ -85,7 +85,14 @@ fn answered(uid: &str, revision: Option<&str>, listing: Option<&str>, bytes: u64
 
 fn running(trouble: Option<Reason>) -> PlanState {
     let trouble = trouble.map(|reason| Failure { reason, message: "no such image".into() });
-    PlanState::Running { uid: "plan".into(), trouble, podless: None }
+    PlanState::Running { uid: "plan".into(), trouble, unmounted: None, podless: None }
+}
+
+/// The node has the pod for longer than it should need, and says why it does not start it.
+fn not_started(reason: Reason) -> PlanState {
+    let refusal = Refusal::Known(Failure { reason, message: "words of the node".into() });
+    let unmounted = Some(Unmounted { since: at(0), placed: true, volumes: "ca".into(), refusal });
+    PlanState::Running { uid: "plan".into(), trouble: None, unmounted, podless: None }
 }
 
 #[test]
@@ -142,6 +149,8 @@ fn a_check_that_fails_leaves_what_is_known_and_says_so_of_the_source() {
         ("nobody read the answer", lost, "Unknown", "DownloadFailed"),
         ("a Job of others", PlanState::Foreign { owner: "Model/x".into() }, "Unknown", "JobConflict"),
         ("no image", running(Some(Reason::ImagePullFailed)), "Unknown", "ImagePullFailed"),
+        ("no ConfigMap", not_started(Reason::VolumeNotMounted), "Unknown", "VolumeNotMounted"),
+        ("no sandbox", not_started(Reason::SandboxFailed), "Unknown", "SandboxFailed"),
     ] {
         let mut model = checked();
         pass(&mut model, answered("first", Some("new"), Some("others"), 7), at(90));

@@ -8,7 +8,7 @@ use super::seen::alone;
 use super::world::{Happening, World, model};
 use crate::api::Phase;
 use crate::decide::{Write, decide};
-use crate::observed::{ClaimState, JobState, Podless, Refusal, Unmounted};
+use crate::observed::{ClaimState, JobState, Observed, PlanState, Podless, Refusal, Unmounted};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
 use crate::report::Failure;
@@ -295,6 +295,31 @@ fn a_volume_that_nobody_makes_is_named_after_half_a_minute() {
     assert_eq!(reason(false, 29), Reason::Downloading, "a class that waits for the first consumer");
     assert_eq!(reason(false, 30), Reason::ClaimPending);
     assert_eq!(reason(true, 30), Reason::Unschedulable);
+}
+
+#[test]
+fn a_pod_that_cannot_ask_the_source_says_why_after_half_a_minute() {
+    let mut model = model("https://example.com/0");
+    model.spec.storage.size = None;
+    let persisted = Persisted::try_from(&model).unwrap();
+    let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+    let decided = |placed: bool, refusal: Refusal, second: i64| {
+        let unmounted = Some(Unmounted { since: at(0), placed, volumes: "ConfigMap company-ca".into(), refusal });
+        let plan = PlanState::Running { uid: "plan".into(), trouble: None, unmounted, podless: None };
+        let decision =
+            decide(&Observed { plan, ..alone(&persisted, ClaimState::Absent, JobState::Absent) }, at(second));
+        assert_eq!((decision.phase, &decision.writes), (Phase::Pending, &vec![]));
+        (decision.reason, decision.message, decision.look_again)
+    };
+    let soon = decided(true, Refusal::NotRead, 29);
+    assert_eq!((soon.0, soon.2), (Reason::Planning, Some(at(30))));
+    let late = decided(true, Refusal::Unknown, 30);
+    assert_eq!((late.0, late.2), (Reason::VolumeNotMounted, Some(at(60))));
+    assert!(late.1.ends_with("the pod that asks the source needs: ConfigMap company-ca"), "{}", late.1);
+    assert_ne!(decided(true, Refusal::NotRead, 30).1, late.1, "so that the Events are read");
+    let network = Failure { reason: Reason::SandboxFailed, message: "no IPs available".into() };
+    assert_eq!(decided(true, Refusal::Known(network), 30).0, Reason::SandboxFailed);
+    assert_eq!(decided(false, Refusal::NotRead, 30).0, Reason::Unschedulable);
 }
 
 #[test]

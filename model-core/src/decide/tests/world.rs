@@ -238,7 +238,7 @@ impl World {
             return PlanState::Stale { uid };
         }
         match &plan.ended {
-            None => PlanState::Running { uid, trouble: None, podless: None },
+            None => PlanState::Running { uid, trouble: None, unmounted: None, podless: None },
             Some(Ok(source)) => {
                 let listing = Some(source.to_string());
                 let planned = Planned { listing, bytes: Some(1 << 20), files: 1, ..Planned::default() };
