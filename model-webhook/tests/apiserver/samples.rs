@@ -60,7 +60,7 @@ fn mounts(container: &Value) -> Vec<&str> {
 /// The manifests that the first pages show.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_pages_show_is_accepted() {
-    for (page, manifests) in [("README.md", 2), ("docs/models.md", 3)] {
+    for (page, manifests) in [("README.md", 2), ("docs/models.md", 3), ("docs/first-model.md", 4)] {
         let text = std::fs::read_to_string(config("..").join(page)).unwrap();
         let shown: Vec<_> = text.split("```yaml\n").skip(1).map(|part| part.split_once("```").unwrap().0).collect();
         assert_eq!(shown.len(), manifests, "{page}");
