@@ -14,7 +14,7 @@ pub(super) fn name() -> Rule {
 
 /// On `spec.checkInterval`. More often would be a burden on the source, and once a year is hardly a check.
 pub(super) fn check_interval() -> Rule {
-    Rule::new("self.matches('^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1h') && duration(self) <= duration('8760h')")
+    Rule::new("self != '' && self.matches('^([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && duration(self) >= duration('1h') && duration(self) <= duration('8760h')")
         .message("write hours, minutes and seconds, for example 24h or 1h30m: at least 1h, at most 8760h, which is a year")
 }
 

@@ -3,7 +3,7 @@
 use model_webhook::Certificates;
 use serde_json::Value;
 
-use crate::cluster::{config, kubectl};
+use crate::cluster::{config, eventually, kubectl};
 
 /// As `config/README.md` says: make certificates, apply everything.
 #[tokio::test(flavor = "multi_thread")]
@@ -14,7 +14,7 @@ async fn everything_applies_with_a_certificate_that_the_api_server_trusts() {
     certificates.write(&directory.path().join("webhook/certificates")).unwrap();
 
     let path = directory.path().to_str().unwrap();
-    let applied = kubectl(&["apply", "--dry-run=server", "-o", "json", "-k", path], "").await.unwrap();
+    let applied = applied("json", path).await;
     let applied: Value = serde_json::from_str(&applied).unwrap();
     let find = |kind: &str, name: &str| {
         let mut items = applied["items"].as_array().unwrap().iter();
@@ -38,6 +38,12 @@ async fn everything_applies_with_a_certificate_that_the_api_server_trusts() {
     }
 }
 
+/// What would be applied. Tests beside this one apply some of it, so that what is to be created may be there by then.
+async fn applied(form: &str, path: &str) -> String {
+    let apply = ["apply", "--dry-run=server", "-o", form, "-k", path];
+    eventually(|| kubectl(&apply, "")).await
+}
+
 /// The controller makes the certificate: nobody has to, before anything is applied.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_component_no_certificate_has_to_be_made() {
@@ -49,7 +55,7 @@ async fn with_the_component_no_certificate_has_to_be_made() {
     std::fs::write(&file, format!("{before}components:\n- certificates\n")).unwrap();
 
     let path = directory.path().to_str().unwrap();
-    let applied = kubectl(&["apply", "--dry-run=server", "-o", "name", "-k", path], "").await.unwrap();
+    let applied = applied("name", path).await;
     assert!(applied.contains("role.rbac.authorization.k8s.io/model-controller-certificates"), "{applied}");
     assert!(!applied.contains("secret/"), "{applied}");
     let built = kubectl(&["kustomize", path], "").await.unwrap();

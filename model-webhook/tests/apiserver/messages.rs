@@ -84,6 +84,7 @@ async fn every_sentence_of_the_policies_is_shown_to_somebody() {
 
     let secret = model("private", json!({ "credentialsSecret": "hugging-face" }));
     let account = model("cloudy", json!({ "jobTemplate": { "serviceAccountName": "cloud" } }));
+    let bucket = model("bucket", json!({ "source": { "s3": { "bucket": "models", "key": "llama" } } }));
     let dry_patch = PatchParams { dry_run: true, ..PatchParams::default() };
     let dry_delete = DeleteParams { dry_run: true, ..DeleteParams::default() };
     let shown = eventually(|| async {
@@ -91,6 +92,7 @@ async fn every_sentence_of_the_policies_is_shown_to_somebody() {
         let answers = [
             models.create(&dry, &secret).await.map(drop),
             models.create(&dry, &account).await.map(drop),
+            models.create(&dry, &bucket).await.map(drop),
             pods.patch("gated", &dry_patch, &lift).await.map(drop),
             theirs.create(&dry, &gated).await.map(drop),
             claims.create(&dry, &unlabelled).await.map(drop),

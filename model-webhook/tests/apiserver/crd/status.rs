@@ -26,7 +26,8 @@ pub fn whole() -> Value {
             "id": "0123456789abcdef0123",
             "lastFailure": { "at": "2026-01-01T00:00:00Z", "message": "", "reason": "Stalled" }
         },
-        "earlier": [{ "id": "0123456789abcdef0123", "since": "2026-01-01T00:00:00Z" }]
+        "earlier": [{ "id": "0123456789abcdef0123", "since": "2026-01-01T00:00:00Z" }],
+        "verification": { "request": "now", "result": "Running", "startedAt": "2026-01-01T00:00:00Z" }
     })
 }
 
@@ -49,12 +50,21 @@ pub fn rows() -> Vec<Row> {
     rows.extend(missing());
     rows.extend(numbers());
     let condition = whole()["conditions"][0].clone();
-    rows.extend(["check.checkedAt", "check.since", "check.found.at", "check.lastFailure.at", "content.askedAt"].map(
-        |field| {
+    rows.extend(
+        [
+            "check.checkedAt",
+            "check.since",
+            "check.found.at",
+            "check.lastFailure.at",
+            "content.askedAt",
+            "verification.endedAt",
+            "verification.startedAt",
+        ]
+        .map(|field| {
             let says = r#"Invalid value: "yesterday": {at} in body must be of type date-time: "yesterday""#;
             row(&format!("status.{field}"), "format", "yesterday", says)
-        },
-    ));
+        }),
+    );
     rows.extend([
         row(
             "status.conditions",
@@ -98,12 +108,18 @@ pub fn rows() -> Vec<Row> {
             "Done",
             r#"Unsupported value: "Done": supported values: "Pending", "Downloading", "Ready", "Failed""#,
         ),
+        row(
+            "status.verification.result",
+            "enum",
+            "Good",
+            r#"Unsupported value: "Good": supported values: "Running", "Intact", "Damaged", "Failed""#,
+        ),
     ]);
     rows
 }
 
 fn missing() -> Vec<Row> {
-    let objects: [(&str, &[&'static str]); 8] = [
+    let objects: [(&str, &[&'static str]); 9] = [
         ("status.check", &["required since"]),
         ("status.check.found", &["required at", "required id"]),
         ("status.check.lastFailure", &["required at", "required message", "required reason"]),
@@ -115,6 +131,7 @@ fn missing() -> Vec<Row> {
         ("status.download", &["required attempt", "required id"]),
         ("status.download.lastFailure", &["required at", "required message", "required reason"]),
         ("status.earlier[]", &["required id", "required since"]),
+        ("status.verification", &["required request", "required result", "required startedAt"]),
     ];
     let rows = objects
         .iter()
@@ -146,6 +163,8 @@ fn numbers() -> Vec<Row> {
         "download.etaSeconds",
         "download.totalBytes",
         "download.totalFiles",
+        "verification.faults",
+        "verification.files",
     ] {
         let path = format!("status.{field}");
         rows.push(row(&path, "minimum", -1, "Invalid value: -1: {at} in body should be greater than or equal to 0"));
