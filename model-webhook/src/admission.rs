@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
@@ -16,14 +16,12 @@ use model_resources::inject::{
 
 use crate::cache::ModelCache;
 use crate::causes::with_causes;
+use crate::limits::bounded;
 use crate::metrics::Metrics;
 use crate::review::{Request, Response};
 
 /// Where the API server asks about pods.
 pub const PATH: &str = "/mutate-v1-pod";
-
-/// Largest body that is read. The API server itself accepts no object above 3 MiB.
-pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// What holds for pods that do not say otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub fn router(models: ModelCache, defaults: Defaults) -> Router {
 /// The same, with every answer counted in `metrics`.
 pub fn counted_router(models: ModelCache, defaults: Defaults, metrics: Metrics) -> Router {
     let state = (models, defaults, metrics);
-    Router::new().route(PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(state)
+    bounded(Router::new().route(PATH, post(answer))).with_state(state)
 }
 
 /// What becomes of a pod.

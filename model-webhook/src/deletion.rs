@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
 use model_core::labels::DELETE_WHILE_MOUNTED;
 
-use crate::admission::MAX_BODY_BYTES;
 use crate::causes::with_causes;
+use crate::limits::bounded;
 use crate::metrics::Metrics;
 use crate::mounts::Mounts;
 use crate::review::{Request, Response};
@@ -37,7 +37,7 @@ pub fn deletion_router(mounts: Mounts) -> Router {
 /// The same, with every answer counted in `metrics`.
 pub fn counted_deletion_router(mounts: Mounts, metrics: Metrics) -> Router {
     let state = (mounts, metrics);
-    Router::new().route(DELETION_PATH, post(answer)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(state)
+    bounded(Router::new().route(DELETION_PATH, post(answer))).with_state(state)
 }
 
 async fn answer(State((mounts, metrics)): State<(Mounts, Metrics)>, body: Bytes) -> HttpResponse {

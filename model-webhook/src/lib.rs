@@ -40,6 +40,7 @@ mod deletion;
 mod expiry;
 pub mod gate_policy;
 mod health;
+mod limits;
 mod metrics;
 mod mounts;
 pub mod operator_policy;

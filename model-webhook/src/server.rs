@@ -13,6 +13,7 @@ use crate::admission::{Defaults, counted_router};
 use crate::cache::ModelCache;
 use crate::deletion::counted_deletion_router;
 use crate::health::{Readiness, health_router};
+use crate::limits::{HEADERS, bound_headers};
 use crate::metrics::{Metrics, metrics_router};
 use crate::mounts::Mounts;
 use crate::options::Options;
@@ -115,16 +116,15 @@ impl Server {
         let answers = counted_router(models, self.defaults, counted.clone())
             .merge(counted_deletion_router(mounts, counted.clone()));
 
-        let serve_admission = axum_server::from_tcp_rustls(self.admission, config)
-            .map_err(Error::Serve)?
-            .handle(admission.clone())
-            .serve(answers.into_make_service());
-        let serve_health = axum_server::from_tcp(self.health)
-            .map_err(Error::Serve)?
+        let serve_admission = axum_server::from_tcp_rustls(self.admission, config).map_err(Error::Serve)?;
+        let serve_admission =
+            bound_headers(serve_admission, HEADERS).handle(admission.clone()).serve(answers.into_make_service());
+        let serve_health = axum_server::from_tcp(self.health).map_err(Error::Serve)?.http1_only();
+        let serve_health = bound_headers(serve_health, HEADERS)
             .handle(health.clone())
             .serve(health_router(readiness.clone()).into_make_service());
-        let serve_metrics = axum_server::from_tcp(self.metrics)
-            .map_err(Error::Serve)?
+        let serve_metrics = axum_server::from_tcp(self.metrics).map_err(Error::Serve)?.http1_only();
+        let serve_metrics = bound_headers(serve_metrics, HEADERS)
             .handle(scrapes.clone())
             .serve(metrics_router(counted).into_make_service());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");

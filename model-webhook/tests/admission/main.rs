@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "tables read better with json! in place")]
 
 mod injection;
+mod limits;
 mod protocol;
 mod waiting;
 mod world;
