@@ -77,7 +77,8 @@ async fn newer_content_is_told_once_and_never_fetched() {
     assert_eq!((status.phase, &status.message, &status.download), (before.phase, &before.message, &before.download));
     assert_eq!(status.content.as_ref().map(|content| &content.id), before.content.as_ref().map(|content| &content.id));
     let download = scene.jobs.get("model-download-llama").await.unwrap();
-    assert_eq!(download.status.unwrap().conditions.unwrap().len(), 2, "the one that has ended");
+    let ended = download.status.and_then(|status| status.conditions).unwrap_or_default();
+    assert!(ended.iter().any(|condition| condition.type_ == "Complete"), "the one that has ended: {ended:?}");
 
     // The same once more is no news; a source that is down takes nothing back.
     two_days_pass(&scene).await;

@@ -166,24 +166,9 @@ impl Scene {
         self.ends("model-download-llama", condition).await;
     }
 
-    /// The Job of this name ends, as the Job controller of this API server's version has it end.
+    /// The Job of this name ends.
     pub async fn ends(&self, job: &str, condition: &str) {
-        let now = "2026-01-01T00:00:00Z";
-        // From 1.31 on Jobs first say that they will end, and those that do not are refused. 1.30 refuses those that do.
-        let version = self.client.apiserver_version().await.expect("the API server tells its version");
-        let foretells = version.minor != "30";
-        let before = if condition == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
-        let before = foretells.then(|| json!({ "type": before, "status": "True", "lastTransitionTime": now }));
-        let end =
-            json!({ "type": condition, "status": "True", "lastTransitionTime": now, "message": "played by the test" });
-        let mut status = json!({
-            "startTime": now,
-            "uncountedTerminatedPods": {},
-            "conditions": before.into_iter().chain([end]).collect::<Vec<_>>(),
-        });
-        if condition == "Complete" {
-            status["completionTime"] = json!(now);
-        }
+        let status = end_of_job(&self.client, condition).await;
         self.patch_status(&self.jobs, job, &status).await;
     }
 
@@ -213,4 +198,25 @@ impl Scene {
         all.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
         all.into_iter().filter_map(|event| event.reason).collect()
     }
+}
+
+/// The status of a Job that has ended with this condition, as the Job controller of this API server's version writes it.
+pub async fn end_of_job(client: &Client, condition: &str) -> Value {
+    let now = "2026-01-01T00:00:00Z";
+    // From 1.31 on Jobs first say that they will end, and those that do not are refused. 1.30 refuses those that do.
+    let version = client.apiserver_version().await.expect("the API server tells its version");
+    let foretells = version.minor != "30";
+    let before = if condition == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
+    let before = foretells.then(|| json!({ "type": before, "status": "True", "lastTransitionTime": now }));
+    let end =
+        json!({ "type": condition, "status": "True", "lastTransitionTime": now, "message": "played by the test" });
+    let mut status = json!({
+        "startTime": now,
+        "uncountedTerminatedPods": {},
+        "conditions": before.into_iter().chain([end]).collect::<Vec<_>>(),
+    });
+    if condition == "Complete" {
+        status["completionTime"] = json!(now);
+    }
+    status
 }

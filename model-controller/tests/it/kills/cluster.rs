@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::mortal::Write;
+use crate::plane::end_of_job;
 
 /// What lies in the directory of one Model on a claim, by content id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -239,15 +240,7 @@ impl Cluster {
             "name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": ended,
         }] });
         patch_status(&self.pods, &pod.name_any(), &status).await;
-        let now = "2026-01-01T00:00:00Z";
-        let before = if condition == "Complete" { "SuccessCriteriaMet" } else { "FailureTarget" };
-        let mut status = json!({ "startTime": now, "uncountedTerminatedPods": {}, "conditions": [
-            { "type": before, "status": "True", "lastTransitionTime": now },
-            { "type": condition, "status": "True", "lastTransitionTime": now, "message": "played by the test" },
-        ] });
-        if condition == "Complete" {
-            status["completionTime"] = json!(now);
-        }
+        let status = end_of_job(&self.jobs.clone().into_client(), condition).await;
         patch_status(&self.jobs, &job.name_any(), &status).await;
     }
 

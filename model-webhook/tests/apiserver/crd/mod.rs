@@ -83,6 +83,8 @@ impl Row {
         let want = (self.field(), self.message());
         match answer {
             Err(causes) if causes.contains(&want) => None,
+            // It does not look how large a whole number is, unless a bound says so.
+            Ok(_) if is_old && (self.says == INT32 || self.says == INT64) => None,
             Err(causes) if is_old && causes.iter().any(|(_, says)| says.ends_with(self.sentence())) => None,
             other => Some(format!("{path} {keyword} {value}\n  wanted {want:?}\n  but {other:?}")),
         }
