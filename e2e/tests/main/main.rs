@@ -178,14 +178,16 @@ fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
     let content = tempfile::tempdir().expect("a temporary directory can be made");
     phase("request log", || rbac::listen(node.kubectl()))?;
     let world = phase("operator and hub", || deploy(&node, content.path()))?;
-    let mut addresses = rbac::addresses(&world.connect()?)?;
-    let mut failed = run(&world, filter, AT_ONCE, on_two_nodes().into_iter().chain(side_by_side()).collect());
-    failed.extend(run(&world, filter, 1, alone()));
-    addresses.extend(rbac::addresses(&world.connect()?)?);
-    if wants_stock {
-        deploy::set_controller_env(&world.connect()?, &["MODEL_CONTROLLER_LOADER_IMAGE-"])?;
-        failed.extend(run(&world, filter, AT_ONCE, with_stock_images()));
-    }
+    let (failed, addresses) = rbac::addresses_during(&world.connect()?, || {
+        let mut failed = run(&world, filter, AT_ONCE, on_two_nodes().into_iter().chain(side_by_side()).collect());
+        failed.extend(run(&world, filter, 1, alone()));
+        if wants_stock {
+            deploy::set_controller_env(&world.connect()?, &["MODEL_CONTROLLER_LOADER_IMAGE-"])?;
+            failed.extend(run(&world, filter, AT_ONCE, with_stock_images()));
+        }
+        Ok(failed)
+    });
+    let mut failed = failed?;
     // A right may be used by any scenario, so this means something after all of them only.
     if filter.keeps_all() {
         let log = node.cluster().dir().join("logs/kube-apiserver.log");

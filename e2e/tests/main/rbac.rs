@@ -5,10 +5,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use e2e::command::run;
 use e2e::{Cluster, Error, deploy};
 use serde_json::Value;
+
+/// How often it is looked which pods the operator has. Each lives longer.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// A right or a request: group, resource with its subresource, verb.
 type Access = (String, String, String);
@@ -73,8 +79,31 @@ fn is_checked_by_admission((group, resource, verb): &Access) -> bool {
     CHECKED_BY_ADMISSION.contains(&(group, resource, verb))
 }
 
+/// Does something, and gives the addresses of all pods that the operator had meanwhile: scenarios replace them.
+pub fn addresses_during<T>(
+    cluster: &Cluster,
+    act: impl FnOnce() -> Result<T, Error>,
+) -> (Result<T, Error>, BTreeSet<(String, String)>) {
+    thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel::<()>();
+        let watching = scope.spawn(move || {
+            let mut all = BTreeSet::new();
+            loop {
+                // A scenario may have the API server or the pods away for a moment; the next look finds them.
+                all.extend(addresses(cluster).unwrap_or_default());
+                if is_done.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
+                    return all;
+                }
+            }
+        });
+        let result = act();
+        drop(done);
+        (result, watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 /// The addresses of the operator's pods that run now, as (Deployment, address).
-pub fn addresses(cluster: &Cluster) -> Result<BTreeSet<(String, String)>, Error> {
+fn addresses(cluster: &Cluster) -> Result<BTreeSet<(String, String)>, Error> {
     let columns =
         r#"-o=jsonpath={range .items[*]}{.metadata.labels.app\.kubernetes\.io/name} {.status.podIP}{"\n"}{end}"#;
     let pods = cluster.run(&["-n", deploy::NAMESPACE, "get", "pods", columns])?;
