@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 /// How long the controller is left alone to see what it takes while nothing happens.
 const IDLE: Duration = Duration::from_secs(30);
 /// What a Model's life is made of.
-pub const LIFE: [&str; 3] = ["POST persistentvolumeclaims", "POST jobs", "PATCH models/status"];
+pub const LIFE: [&str; 3] = ["POST persistentvolumeclaims", "POST jobs", "APPLY models/status"];
 
 /// What was found with so many Models.
 pub struct Findings {
@@ -189,12 +189,13 @@ async fn settled(controller: &Process) -> anyhow::Result<()> {
 fn without_ours(requests: &Requests) -> Requests {
     requests.only(|key| {
         let of_the_bench = ["POST models", "PATCH jobs/status"].contains(&key);
-        let of_the_api_server = key.contains("leases") || key.contains("apiservices") || key.contains("endpoint");
+        let of_the_api_server =
+            ["leases", "apiservices", "endpoint", "openapi", "limitranges"].iter().any(|other| key.contains(other));
         !of_the_bench && !of_the_api_server
     })
 }
 
 /// Whether a request changes something.
 pub fn is_write(key: &str) -> bool {
-    ["POST ", "PUT ", "PATCH ", "DELETE "].iter().any(|verb| key.starts_with(verb))
+    ["POST ", "PUT ", "PATCH ", "APPLY ", "DELETE "].iter().any(|verb| key.starts_with(verb))
 }

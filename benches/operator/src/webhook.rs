@@ -163,9 +163,10 @@ fn ready_status(name: &str) -> Value {
     json!({
         "phase": "Ready",
         "observedGeneration": 1,
-        "claimName": format!("model-{name}"),
+        "pvcName": format!("model-{name}"),
         "content": {
-            "id": "0123456789abcdef",
+            "id": "0123456789abcdef0123",
+            "path": "revisions/0123456789abcdef0123",
             "source": { "huggingFace": { "repoId": format!("acme/{name}") } },
         },
     })
