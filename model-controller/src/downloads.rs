@@ -135,9 +135,10 @@ impl Downloads {
 
     /// A Model wants no download, or could not start it. Others go first until it asks again.
     pub(crate) fn leaves(&self, model: &Persisted) {
-        self.checks.ended(&(model.namespace.to_owned(), model.name.to_owned()));
+        let key = (model.namespace.to_owned(), model.name.to_owned());
+        self.checks.ended(&key);
         if let Some(line) = &self.line {
-            line.leaves(&(model.namespace.to_owned(), model.name.to_owned()));
+            line.leaves(&key);
         }
     }
 

@@ -95,27 +95,28 @@ impl Children {
     pub(crate) async fn live(client: &Client, model: &Persisted<'_>, now: Timestamp) -> Result<Self, Error> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
         let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
-        let (claim_name, job_name) = (model.claim_name(), job_name(model.name));
-        let job = jobs.get_opt(&job_name).await.map_err(|error| Error::api("read the Job", error))?;
-        let prune = jobs.get_opt(&prune_job_name(model.name)).await;
-        let prune = prune.map_err(|error| Error::api("read the prune Job", error))?;
-        let claim = claims.get_opt(&claim_name).await.map_err(|error| Error::api("read the claim", error))?;
-        let pods = if job.is_some() || prune.is_some() { live_pods(client, model).await? } else { Vec::new() };
-        let pod = job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
-        let prune = prune.map(|job| {
-            let pod = newest_pod(&job, &pods).cloned();
-            Box::new((job, pod))
-        });
+        let job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
+        let prune = live_job(&jobs, &prune_job_name(model.name), "read the prune Job").await?;
+        let claim = claims.get_opt(&model.claim_name()).await.map_err(|error| Error::api("read the claim", error))?;
         let plan = if is_planned(model, claim.as_ref()) {
-            live_job(client, model, &plan_job_name(model.name)).await?
+            live_job(&jobs, &plan_job_name(model.name), "read the plan Job").await?
         } else {
             None
         };
         let verify = if is_verification_open(model) {
-            live_job(client, model, &verify_job_name(model.name)).await?
+            live_job(&jobs, &verify_job_name(model.name), "read the verify Job").await?
         } else {
             None
         };
+        // After all Jobs, so that no pod of theirs is missed.
+        let has_jobs = [&job, &prune, &plan, &verify].into_iter().any(Option::is_some);
+        let pods = if has_jobs { live_pods(client, model).await? } else { Vec::new() };
+        let pod = job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
+        let with_pod = |job: Job| {
+            let pod = newest_pod(&job, &pods).cloned();
+            Box::new((job, pod))
+        };
+        let (prune, plan, verify) = (prune.map(with_pod), plan.map(with_pod), verify.map(with_pod));
         let class_exists = match &claim {
             Some(claim) => class_exists(client, claim).await?,
             None => None,
@@ -246,18 +247,8 @@ fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool 
     before || (claim.is_some() && model.check_interval().is_some())
 }
 
-/// A Job beside the download, with its newest pod.
-async fn live_job(
-    client: &Client,
-    model: &Persisted<'_>,
-    name: &str,
-) -> Result<Option<Box<(Job, Option<Pod>)>>, Error> {
-    let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
-    let job = jobs.get_opt(name).await;
-    let Some(job) = job.map_err(|error| Error::api("read a Job beside the download", error))? else { return Ok(None) };
-    let pods = live_pods(client, model).await?;
-    let pod = newest_pod(&job, &pods).cloned();
-    Ok(Some(Box::new((job, pod))))
+async fn live_job(jobs: &Api<Job>, name: &str, doing: &'static str) -> Result<Option<Job>, Error> {
+    jobs.get_opt(name).await.map_err(|error| Error::api(doing, error))
 }
 
 /// Whether a Job without a pod has been so for so long that its Events tell why.

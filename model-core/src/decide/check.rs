@@ -65,8 +65,7 @@ pub(super) fn check(mut decision: Decision, seen: &Observed, now: Timestamp) -> 
             }
             PlanState::Running { uid, trouble: None, unmounted: Some(unmounted), .. } if unmounted.placed => {
                 if now < unmounted.late() {
-                    let late = unmounted.late();
-                    decision.look_again = Some(decision.look_again.map_or(late, |at| at.min(late)));
+                    decision.look_again_by(unmounted.late());
                 } else {
                     let (reason, message) = not_started(unmounted, POD);
                     check = failed(&check, Some(uid), Failure { reason, message }, now);
@@ -79,8 +78,7 @@ pub(super) fn check(mut decision: Decision, seen: &Observed, now: Timestamp) -> 
             PlanState::Absent if due <= now && !seen.checks_full => decision.writes.push(Write::CreateCheckJob),
             PlanState::Absent | PlanState::Foreign { .. } | PlanState::Stale { .. } => {
                 let recheck = now.checked_add(FULL_RECHECK).unwrap_or(Timestamp::MAX);
-                let look = if due <= now { recheck } else { due };
-                decision.look_again = Some(decision.look_again.map_or(look, |at| at.min(look)));
+                decision.look_again_by(if due <= now { recheck } else { due });
             }
             PlanState::Running { .. } | PlanState::Terminating | PlanState::Unsupported => {}
         }

@@ -31,7 +31,11 @@ pub(super) fn next(seen: &Observed, now: Timestamp) -> Step {
         JobState::Running { trouble, progress, unmounted, podless } => {
             let step = running(seen, trouble.as_ref(), progress.as_ref(), now);
             match (unmounted, podless) {
-                (Some(unmounted), _) if step.reason == Reason::Downloading => starting(seen, step, unmounted, now),
+                (Some(unmounted), _) if step.reason == Reason::Downloading => {
+                    let bound = matches!(seen.claim, ClaimState::Ours { bound: true, .. });
+                    let unbound = (!bound).then(|| seen.model.claim_name());
+                    starting(step, unmounted, "download pod", unbound.as_deref(), now)
+                }
                 (_, Some(podless)) if step.reason == Reason::Downloading => without_pod(step, podless, now),
                 (Some(_) | None, Some(_) | None) => step,
             }
@@ -81,24 +85,21 @@ fn running(seen: &Observed, trouble: Option<&Failure>, progress: Option<&Progres
 
 /// The cluster places the pod, and its node makes what it needs. Worth a word only where it takes long, and then no watch
 /// tells why: the pod's Events are read, and ever more rarely.
-fn starting(seen: &Observed, step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
+/// `unbound` is a claim that the pod needs and that has no volume yet.
+pub(super) fn starting(step: Step, unmounted: &Unmounted, pod: &str, unbound: Option<&str>, now: Timestamp) -> Step {
     if now < unmounted.late() {
         return Step { look_again: Some(unmounted.late()), ..step };
     }
-    let bound = matches!(seen.claim, ClaimState::Ours { bound: true, .. });
-    let (reason, message) = match (unmounted.placed, bound) {
-        (true, _) => {
-            let (reason, message) = not_started(unmounted, "download pod");
-            return Step { reason, message, look_again: Some(next_look(unmounted.since, now)), ..step };
-        }
-        (false, false) => {
-            let claim = seen.model.claim_name();
-            (
-                Reason::ClaimPending,
-                format!("PVC stuck Pending: claim {claim} has no volume yet, and the download waits for it"),
-            )
-        }
-        (false, true) => (Reason::Unschedulable, "no scheduler has placed the download pod yet".to_owned()),
+    if unmounted.placed {
+        let (reason, message) = not_started(unmounted, pod);
+        return Step { reason, message, look_again: Some(next_look(unmounted.since, now)), ..step };
+    }
+    let (reason, message) = match unbound {
+        Some(claim) => (
+            Reason::ClaimPending,
+            format!("PVC stuck Pending: claim {claim} has no volume yet, and the download waits for it"),
+        ),
+        None => (Reason::Unschedulable, format!("no scheduler has placed the {pod} yet")),
     };
     Step { reason, message, ..step }
 }

@@ -116,6 +116,11 @@ impl Decision {
         }
     }
 
+    /// Has it looked again by then, if not sooner.
+    fn look_again_by(&mut self, at: Timestamp) {
+        self.look_again = Some(self.look_again.map_or(at, |sooner| sooner.min(at)));
+    }
+
     fn not_started(self, seen: &Observed, message: String) -> Self {
         let phase = if self.content.is_some() { Phase::Ready } else { Phase::Pending };
         // No attempt was started, and the claim is as it was.

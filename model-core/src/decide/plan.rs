@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::download::{failed, not_started, recorded, without_pod};
+use super::download::{failed, recorded, starting, without_pod};
 use super::{Step, Write};
 use crate::api::DownloadStatus;
 use crate::names::plan_job_name;
-use crate::observed::{Observed, PlanState, Unmounted, next_look};
+use crate::observed::{Observed, PlanState};
 use crate::reason::Reason;
 use crate::report::{Failure, Planned};
 use crate::size::Wanted;
@@ -47,7 +47,7 @@ pub(super) fn claim_size(seen: &Observed, now: Timestamp) -> Result<String, Box<
             without_pod(planning(), podless, now)
         }
         (None, PlanState::Running { trouble: None, unmounted: Some(unmounted), .. }) => {
-            not_running(planning(), unmounted, now)
+            starting(planning(), unmounted, POD, None, now)
         }
         (None, PlanState::Running { trouble: None, unmounted: None, podless: None, .. }) => planning(),
         (None, PlanState::Succeeded { at, .. }) => {
@@ -68,18 +68,6 @@ pub(super) fn is_under_way(seen: &Observed) -> bool {
 /// Whether the source is to be asked first.
 fn is_wanted(seen: &Observed) -> bool {
     seen.model.wants_plan() && !matches!(seen.plan, PlanState::Unsupported)
-}
-
-/// The pod needs no claim, so all that it can wait for is a node, or what its node makes for it.
-fn not_running(step: Step, unmounted: &Unmounted, now: Timestamp) -> Step {
-    if now < unmounted.late() {
-        return Step { look_again: Some(unmounted.late()), ..step };
-    }
-    if unmounted.placed {
-        let (reason, message) = not_started(unmounted, POD);
-        return Step { reason, message, look_again: Some(next_look(unmounted.since, now)), ..step };
-    }
-    Step { reason: Reason::Unschedulable, message: format!("no scheduler has placed the {POD} yet"), ..step }
 }
 
 fn planning() -> Step {

@@ -104,7 +104,7 @@ pub(super) fn prune(mut decision: Decision, seen: &Observed, now: Timestamp) -> 
         PruneJob::Running { uid, step, since, misplaced } => {
             let late = since.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
             if now < late {
-                look_again(&mut decision, late);
+                decision.look_again_by(late);
             } else {
                 replace(&mut decision, seen, uid, step, *misplaced, now);
             }
@@ -144,10 +144,6 @@ fn is_downloading(decision: &Decision, seen: &Observed) -> bool {
         }
 }
 
-fn look_again(decision: &mut Decision, at: Timestamp) {
-    decision.look_again = Some(decision.look_again.map_or(at, |sooner| sooner.min(at)));
-}
-
 /// The users of the claim's contents, if somebody has looked. If not, somebody has to.
 fn users<'a>(decision: &mut Decision, seen: &'a Observed) -> Option<&'a Users> {
     if seen.users.is_none() {
@@ -163,7 +159,7 @@ fn replace(decision: &mut Decision, seen: &Observed, uid: &str, step: &PruneStep
     if misplaced || missed {
         decision.writes.push(Write::DeletePruneJob { uid: uid.to_owned(), and_wait: true });
     } else {
-        look_again(decision, now.checked_add(USERS_RECHECK).unwrap_or(Timestamp::MAX));
+        decision.look_again_by(now.checked_add(USERS_RECHECK).unwrap_or(Timestamp::MAX));
     }
 }
 
@@ -195,7 +191,7 @@ fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
         let recheck = now.checked_add(USERS_RECHECK).unwrap_or(Timestamp::MAX);
         if let Placement::InUse { .. } = seen.placement {
             // No Job could mount the claim.
-            look_again(decision, recheck);
+            decision.look_again_by(recheck);
             return;
         }
         let is_named = |known: &&EarlierContent| is_named(users, seen, &known.id);
@@ -227,6 +223,6 @@ fn start(decision: &mut Decision, seen: &Observed, now: Timestamp) {
         next_look = Some(next_look.map_or(recheck, |at| at.min(recheck)));
     }
     if let Some(at) = next_look {
-        look_again(decision, at);
+        decision.look_again_by(at);
     }
 }
