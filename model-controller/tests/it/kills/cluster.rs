@@ -3,7 +3,7 @@
 //! It moves in rounds, one for each look of the test, so nothing happens that nobody waits for. Whatever must never
 //! happen is noted as it is seen: by a round, or by the write that a controller asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,112 +15,12 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, P
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use model_core::api::Model;
-use model_core::labels::{CLAIM_UID, CONTENT_ID, MODEL, PRUNE};
-use model_core::observed::PruneStep;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::mortal::Write;
+use super::past::{Past, has_ended};
 use crate::plane::end_of_job;
-
-/// What lies in the directory of one Model on a claim, by content id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Disk {
-    pub published: BTreeSet<String>,
-    pub set_aside: BTreeSet<String>,
-}
-
-/// How the cluster behaves, and what has happened in it.
-#[derive(Debug, Default)]
-pub struct Past {
-    /// Downloads do not end while this is set.
-    pub hold: bool,
-    /// So many of the next downloads fail.
-    pub failures: usize,
-    /// So many downloads may run at once; 0: any number.
-    pub at_once: usize,
-    /// Comes at the moment at which the next prune Job renames.
-    pub pod_at_rename: Option<Pod>,
-    /// By UID of the claim and name of the Model.
-    pub disks: BTreeMap<(String, String), Disk>,
-    /// Content that each gated pod waits for.
-    pub gated: BTreeMap<String, String>,
-    /// Content and claim of the downloads that succeeded.
-    succeeded: BTreeSet<(String, String)>,
-    /// Name and content of each Job that there was, by its UID.
-    pub jobs: BTreeMap<String, String>,
-    /// What must never happen, and did.
-    pub wrongs: Vec<String>,
-}
-
-impl Past {
-    fn notice(&mut self, job: &Job) {
-        let content = job.annotations().get(PRUNE).or_else(|| job.annotations().get(CONTENT_ID));
-        let what = format!("{} {}", job.name_any(), content.map_or("", String::as_str));
-        self.jobs.insert(job.uid().unwrap_or_default(), what);
-    }
-
-    /// No more downloads may run than at once.
-    fn count(&mut self, jobs: &[Job]) {
-        for job in jobs {
-            self.notice(job);
-        }
-        let is_download = |job: &&Job| job.name_any().starts_with("model-download-");
-        let runs = |job: &&Job| !has_ended(job) && job.metadata.deletion_timestamp.is_none();
-        let running = jobs.iter().filter(is_download).filter(runs).count();
-        if self.at_once > 0 && running > self.at_once {
-            self.wrongs.push(format!("{running} downloads ran at once"));
-        }
-    }
-
-    /// Nothing may be offered that no Job has downloaded to this claim.
-    fn status_is_written(&mut self, model: &str, status: &Value) {
-        let Some(id) = status["content"]["id"].as_str() else {
-            if status["phase"] == "Ready" {
-                self.wrongs.push("Ready without content".to_owned());
-            }
-            return;
-        };
-        let claim = status["claimUID"].as_str().unwrap_or_default();
-        if !self.succeeded.contains(&(id.to_owned(), claim.to_owned())) {
-            self.wrongs.push(format!("{id} is offered and no Job has downloaded it to claim {claim}"));
-        }
-        let disk = self.disks.get(&(claim.to_owned(), model.to_owned()));
-        let on_disk = disk.is_some_and(|disk| disk.published.contains(id));
-        if !on_disk {
-            self.wrongs.push(format!("{id} is offered and is not on claim {claim}"));
-        }
-    }
-
-    /// No pod may mount what is on no claim.
-    fn pod_is_let_go(&mut self, pod: &str) {
-        let content = self.gated.get(pod);
-        if !content.is_some_and(|content| self.disks.values().any(|disk| disk.published.contains(content))) {
-            self.wrongs.push(format!("pod {pod} is let go and content {content:?} is on no claim"));
-        }
-    }
-
-    fn prunes(&mut self, directory: (String, String), step: &PruneStep, named: &BTreeSet<String>) {
-        let disk = self.disks.entry(directory).or_default();
-        match step {
-            PruneStep::SetAside(ids) => {
-                for id in ids.iter().filter(|id| disk.published.remove(*id)) {
-                    disk.set_aside.insert(id.clone());
-                }
-            }
-            PruneStep::Finish { put_back, delete } => {
-                for id in put_back.iter().filter(|id| disk.set_aside.remove(*id)) {
-                    disk.published.insert(id.clone());
-                }
-                for id in delete {
-                    if disk.set_aside.remove(id) && named.contains(id) {
-                        self.wrongs.push(format!("{id} was deleted under a pod"));
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// One namespace of the played cluster.
 #[derive(Clone)]
@@ -232,46 +132,17 @@ impl Cluster {
         if let Some(pod) = comes {
             self.pods.create(&PostParams::default(), &pod).await.expect("the pod is accepted");
         }
-        let Some((condition, message)) = self.ends(job, named) else { return };
+        let Some(end) = self.past().ends(job, named) else { return };
         let container = &pod.spec.as_ref().expect("a spec").containers[0].name;
-        let (code, phase) = if condition == "Complete" { (0, "Succeeded") } else { (1, "Failed") };
-        let ended = json!({ "terminated": { "exitCode": code, "message": message.to_string() } });
+        let (condition, phase) = if end.code == 0 { ("Complete", "Succeeded") } else { ("Failed", "Failed") };
+        let message = end.outcome.map(|outcome| outcome.to_termination_message());
+        let ended = json!({ "terminated": { "exitCode": end.code, "message": message } });
         let status = json!({ "phase": phase, "containerStatuses": [{
             "name": container, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": ended,
         }] });
         patch_status(&self.pods, &pod.name_any(), &status).await;
         let status = end_of_job(&self.jobs.clone().into_client(), condition).await;
         patch_status(&self.jobs, &job.name_any(), &status).await;
-    }
-
-    /// What comes of a Job. `None`: it goes on.
-    fn ends(&self, job: &Job, named: &BTreeSet<String>) -> Option<(&'static str, Value)> {
-        let annotation = |key| job.annotations().get(key).cloned().unwrap_or_default();
-        let (content, claim) = (annotation(CONTENT_ID), annotation(CLAIM_UID));
-        let directory = (claim.clone(), job.labels().get(MODEL).cloned().unwrap_or_default());
-        let mut past = self.past();
-        if job.name_any().starts_with("model-plan-") {
-            return Some(("Complete", json!({ "planned": { "bytes": 2_147_483_648_u64, "files": 3 } })));
-        }
-        if job.name_any().starts_with("model-prune-") {
-            let step = serde_json::from_str(&annotation(PRUNE)).expect("a step");
-            past.prunes(directory, &step, named);
-            return Some(("Complete", Value::Null));
-        }
-        if past.hold {
-            return None;
-        }
-        if past.failures > 0 {
-            past.failures -= 1;
-            let failed = json!({ "failed": { "reason": "NetworkError", "message": "played by the test" } });
-            return Some(("Failed", failed));
-        }
-        past.succeeded.insert((content.clone(), claim));
-        let disk = past.disks.entry(directory).or_default();
-        disk.published.insert(content.clone());
-        let others: Vec<_> = disk.published.iter().filter(|id| **id != content).collect();
-        let succeeded = json!({ "succeeded": { "bytes": 7, "files": 1, "others": others } });
-        Some(("Complete", succeeded))
     }
 }
 
@@ -314,11 +185,6 @@ fn pod_of(job: &Job) -> Pod {
 
 fn owns(job: &Job, pod: &Pod) -> bool {
     pod.owner_references().iter().any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
-}
-
-fn has_ended(job: &Job) -> bool {
-    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed"))
 }
 
 /// The contents that a pod of a user mounts.

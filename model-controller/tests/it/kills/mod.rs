@@ -8,6 +8,7 @@
 mod cluster;
 mod histories;
 mod mortal;
+mod past;
 mod picture;
 mod stage;
 

@@ -150,14 +150,21 @@ fn normalise(value: &mut Value, names: &BTreeMap<String, String>, namespace: &st
                 *text = format!("<UID of {name}>");
             } else if is_uid(text) {
                 "<another UID>".clone_into(text);
-            } else if Timestamp::from_str(text).is_ok() {
-                "<time>".clone_into(text);
             } else {
-                *text = text.replace(namespace, "<namespace>");
+                *text = without_times(&text.replace(namespace, "<namespace>"));
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Messages name times as well.
+fn without_times(text: &str) -> String {
+    let word = |word: &str| match Timestamp::from_str(word.trim_end_matches([';', ',', '.'])) {
+        Ok(_) => "<time>".to_owned(),
+        Err(_) => word.to_owned(),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn is_uid(text: &str) -> bool {

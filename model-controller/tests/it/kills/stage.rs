@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
-use model_core::api::{Content, Model, ModelStatus, Phase};
+use model_core::api::{Content, Model, ModelStatus, Phase, SourceCheck};
+use model_core::persisted::wanted_content_id;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -93,11 +94,21 @@ impl Stage {
         self.status_of("llama", what, wanted).await
     }
 
+    /// Waits until what this Model asks for is being downloaded.
+    pub async fn downloads(&self, model: &Model) {
+        let wanted = wanted_content_id(model);
+        let is_started = |status: &ModelStatus| {
+            let download = status.download.as_ref().filter(|download| download.started_at.is_some());
+            download.is_some_and(|download| download.id == wanted)
+        };
+        self.status("the download of the new content", is_started).await;
+    }
+
     /// Waits until the status speaks of the newest spec, and nothing but the wanted content is offered.
     pub async fn up_to_date(&self, name: &str) -> Content {
         self.until("the wanted content is offered", async || {
             let model = self.models.get_opt(name).await.expect("it can be read")?;
-            let wanted = model_core::persisted::wanted_content_id(&model);
+            let wanted = wanted_content_id(&model);
             let status = model.status?;
             let content = status.content.filter(|content| content.id == wanted)?;
             (status.phase == Some(Phase::Ready) && status.observed_generation == model.metadata.generation)
@@ -114,6 +125,16 @@ impl Stage {
         }
         let patch = Patch::Merge(json!({ "status": { "earlier": earlier } }));
         self.models.patch_status("llama", &PatchParams::default(), &patch).await.expect("the status is accepted");
+    }
+
+    /// As if two days had passed: the next check is due. Gives what was recorded of the last one.
+    pub async fn two_days_pass(&self) -> SourceCheck {
+        let check = self.status("checks are planned", |status| status.check.is_some()).await.check.expect("a check");
+        let ago = |time: &Time| Time(time.0 - jiff::SignedDuration::from_hours(48));
+        let older = json!({ "since": ago(&check.since), "checkedAt": check.checked_at.as_ref().map(ago) });
+        let patch = Patch::Merge(json!({ "status": { "check": older } }));
+        self.models.patch_status("llama", &PatchParams::default(), &patch).await.expect("the status is accepted");
+        check
     }
 
     pub async fn delete_and_wait<K>(&self, api: &Api<K>, name: &str)
