@@ -40,6 +40,13 @@ const SMALL_BUFFER: u64 = 80 << 10;
 /// Small files that are asked for at once where latency is what counts. Sources redirect, so each takes two answers.
 const MOST_SMALL: u64 = 192;
 
+/// Start and length of the chunks that a file of records tells of.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn recorded(records: &[u8], size: u64) -> Vec<(u64, u64)> {
+    chunks::parse(records, size).into_iter().map(|chunk| (chunk.start, chunk.length)).collect()
+}
+
 /// What every file of a download shares.
 pub(crate) struct Fetch {
     http: Http,

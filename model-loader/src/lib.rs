@@ -40,6 +40,8 @@ mod access;
 pub mod digest;
 mod error;
 mod fetch;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod glob;
 mod http;
 pub mod manifest;

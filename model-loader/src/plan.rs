@@ -2,6 +2,8 @@
 //!
 //! Resolves the revision, lists the files with size and digest, applies the patterns, checks the names. Writes nothing.
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hugging_face;
 mod listing;
 mod oci;

@@ -154,6 +154,14 @@ fn planned(entry: &Entry) -> Result<PlannedFile, Error> {
     Ok(PlannedFile { path, size: Some(size), digest: Some(digest), etag: None })
 }
 
+/// The files of one page of a tree.
+#[cfg(fuzzing)]
+pub(super) fn page(body: &[u8]) -> Result<Vec<PlannedFile>, Error> {
+    let entries: Vec<Entry> = serde_json::from_slice(body)
+        .map_err(|error| Error::new(Reason::SourceInvalid, "no page of a tree".to_owned()).caused_by(error))?;
+    entries.iter().filter(|entry| entry.kind == "file").map(planned).collect()
+}
+
 /// The target of `Link: <…>; rel="next"`.
 fn next_page(headers: &HeaderMap) -> Option<String> {
     let links = headers.get_all(header::LINK).into_iter().filter_map(|value| value.to_str().ok());

@@ -192,6 +192,14 @@ impl Registry {
     }
 }
 
+/// The manifest that an answer holds.
+#[cfg(fuzzing)]
+pub(super) fn answered(body: &[u8]) -> Result<Manifest, Error> {
+    let document = Document::parse(body, "fuzz")?;
+    document.only_manifest("fuzz")?;
+    document.into_manifest("fuzz")
+}
+
 /// Checks that a manifest is the one that was asked for. `said` is what the registry says its digest is.
 fn check(digest: &Digest, reference: &str, said: Option<&str>, shown: &str) -> Result<(), Error> {
     let named = [Some(reference), said].into_iter().flatten().filter_map(|text| text.parse::<Digest>().ok());

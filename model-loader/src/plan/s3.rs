@@ -192,6 +192,27 @@ fn planned(name: &str, object: &ObjectMeta) -> Result<PlannedFile, Error> {
     Ok(PlannedFile { path: FileName::parse(name)?, size: Some(object.size), digest, etag })
 }
 
+/// The files of a bucket with these keys, one a line, below `tiny/`.
+#[cfg(fuzzing)]
+pub(super) fn listed(keys: &str) -> Result<Vec<PlannedFile>, Error> {
+    static BUCKET: std::sync::LazyLock<Option<Bucket>> = std::sync::LazyLock::new(|| {
+        let access = Access::default();
+        let http = Http::new(&access, Duration::from_secs(1), crate::RetryPolicy::default()).ok()?;
+        let store = settings::open("models", &access, &http, false).ok()?;
+        Some(Bucket { store, prefix: "tiny/".to_owned(), signed: false, shown: "s3://models/tiny/".to_owned() })
+    });
+    let object = |(size, key): (u64, &str)| {
+        let location = Path::parse(format!("tiny/{key}")).or_else(|_| Path::parse(key));
+        let location = location.map_err(|_| unsafe_name(key, NO_KEY))?;
+        Ok(ObjectMeta { location, last_modified: std::time::UNIX_EPOCH.into(), size, e_tag: None, version: None })
+    };
+    let objects: Result<Vec<_>, Error> = (0..).zip(keys.lines()).map(object).collect();
+    match &*BUCKET {
+        Some(bucket) => bucket.files(&objects?),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// The best digest that the answer to a GET promises for the whole object.
 pub(super) fn promised(file: &PlannedFile, headers: &HeaderMap) -> Option<Digest> {
     // What the user asked for goes first.

@@ -74,6 +74,14 @@ fn size(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
     text(header::CONTENT_LENGTH)?.parse().ok()
 }
 
+/// The file behind a URL.
+#[cfg(fuzzing)]
+pub(super) fn named(url: &str) -> Result<PlannedFile, Error> {
+    let url = Url::parse(url)
+        .map_err(|error| Error::new(model_core::reason::Reason::WrongUse, "no URL".to_owned()).caused_by(error))?;
+    Ok(PlannedFile { path: file_name(&url)?, size: None, digest: None, etag: None })
+}
+
 /// The last segment of the path, decoded and checked.
 fn file_name(url: &Url) -> Result<FileName, Error> {
     let segment = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
