@@ -219,7 +219,7 @@ impl Children {
             prune => prune,
         };
         let (verify, verify_pod) = self.verify.as_deref().map(|(job, pod)| (job, pod.as_ref())).unzip();
-        let verify = verify_job(model, verify, verify_pod.flatten(), now);
+        let verify = verify_job(model, &claim, verify, verify_pod.flatten(), now);
         let of_ours = self.claim.as_ref().filter(|_| claim.uid().is_some() && !model.shares_claim());
         let claim_details = of_ours.map(|object| claim_details(model, object, self.expandable));
         Observed {

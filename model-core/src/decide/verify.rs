@@ -65,6 +65,15 @@ pub(super) fn verify(mut decision: Decision, seen: &Observed, now: Timestamp) ->
                 decision.writes.push(Write::DeleteVerifyJob { uid: uid.clone() });
             }
         }
+        VerifyJob::Stale { uid, mark } => {
+            // Its pod would wait for ever for a directory that the new claim does not have.
+            if !is_answered(seen.model, &mark.request) {
+                let known = recorded.filter(|known| known.request == mark.request);
+                let begun = known.unwrap_or_else(|| running(&mark.request, &mark.content, now));
+                decision.verification = Some(failed(begun, "the claim that it was to read is gone", now));
+            }
+            decision.writes.push(Write::DeleteVerifyJob { uid: uid.clone() });
+        }
         VerifyJob::Terminating => {}
         VerifyJob::Foreign { owner } => {
             if let Some(request) = asked {

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use super::job::{condition, failure};
 use super::pod::{pod_outcome, pod_trouble};
 use super::refusal::suspended;
-use super::{is_ours, owner};
-use crate::labels::{CONTENT_ID, VERIFY};
+use super::{ClaimState, is_ours, owner};
+use crate::labels::{CLAIM_UID, CONTENT_ID, VERIFY};
 use crate::persisted::Persisted;
 use crate::report::{Failure, Outcome, Verified};
 
@@ -24,6 +24,13 @@ pub enum VerifyJob {
     Foreign {
         /// `Kind/name` of its controller, or `nobody`.
         owner: String,
+    },
+    /// It has not ended, and never will: the claim that it was made for is gone, or goes.
+    Stale {
+        /// Its UID.
+        uid: String,
+        /// What it was to do.
+        mark: VerifyMark,
     },
     /// It has not ended.
     Running {
@@ -56,7 +63,13 @@ pub struct VerifyMark {
 
 /// Reduces the verify Job of our name, with its newest pod. `now` stands in for the end of a Job that does not tell it.
 #[must_use]
-pub fn verify_job(model: &Persisted, job: Option<&Job>, pod: Option<&Pod>, now: Timestamp) -> VerifyJob {
+pub fn verify_job(
+    model: &Persisted,
+    claim: &ClaimState,
+    job: Option<&Job>,
+    pod: Option<&Pod>,
+    now: Timestamp,
+) -> VerifyJob {
     let Some(job) = job else { return VerifyJob::Absent };
     let meta = &job.metadata;
     if !is_ours(meta, model) {
@@ -69,6 +82,9 @@ pub fn verify_job(model: &Persisted, job: Option<&Job>, pod: Option<&Pod>, now: 
     let mark = VerifyMark { request: annotation(VERIFY), content: annotation(CONTENT_ID) };
     let ended = condition(job, "Complete").or_else(|| condition(job, "Failed"));
     let Some(ended) = ended else {
+        if claim.uid() != Some(annotation(CLAIM_UID).as_str()) {
+            return VerifyJob::Stale { uid: meta.uid.clone().unwrap_or_default(), mark };
+        }
         let trouble = suspended(job).or_else(|| pod.and_then(pod_trouble));
         return VerifyJob::Running { mark, trouble };
     };
@@ -100,7 +116,7 @@ mod tests {
     fn seen(change: impl Fn(&mut Value), ended: Option<&str>, message: Option<&str>) -> VerifyJob {
         let owner =
             json!([{ "apiVersion": "x/v1", "kind": "Model", "name": "tiny", "uid": "model-uid", "controller": true }]);
-        let annotations = json!({ VERIFY: "now", CONTENT_ID: "a" });
+        let annotations = json!({ VERIFY: "now", CONTENT_ID: "a", CLAIM_UID: "claim-uid" });
         let mut job = json!({
             "metadata": { "name": "model-verify-tiny", "uid": "job-uid", "ownerReferences": owner, "annotations": annotations },
         });
@@ -116,7 +132,8 @@ mod tests {
         });
         let model = model();
         let job = serde_json::from_value(job).unwrap();
-        verify_job(&Persisted::try_from(&model).unwrap(), Some(&job), pod.as_ref(), Timestamp::UNIX_EPOCH)
+        let claim = ClaimState::Ours { uid: "claim-uid".into(), bound: true, trouble: None };
+        verify_job(&Persisted::try_from(&model).unwrap(), &claim, Some(&job), pod.as_ref(), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -139,6 +156,14 @@ mod tests {
         assert_eq!(outcome, Err(failed));
         let VerifyJob::Ended { outcome, .. } = seen(leave, Some("Failed"), None) else { panic!() };
         assert_eq!(outcome.unwrap_err().message, "gave up");
+    }
+
+    #[test]
+    fn a_job_whose_claim_is_another_by_now_is_stale_unless_it_has_ended() {
+        let of_before = |job: &mut Value| job["metadata"]["annotations"][CLAIM_UID] = json!("before");
+        let mark = VerifyMark { request: "now".into(), content: "a".into() };
+        assert_eq!(seen(of_before, None, None), VerifyJob::Stale { uid: "job-uid".into(), mark });
+        assert!(matches!(seen(of_before, Some("Failed"), None), VerifyJob::Ended { .. }));
     }
 
     #[test]

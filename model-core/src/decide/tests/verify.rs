@@ -138,6 +138,21 @@ fn a_job_that_was_made_before_a_crash_is_taken_for_what_it_says() {
 }
 
 #[test]
+fn a_job_whose_claim_is_gone_answers_its_request_and_goes() {
+    let mut model = ready(Some("1"));
+    pass(&mut model, &VerifyJob::Absent);
+    let stale = VerifyJob::Stale { uid: "uid".into(), mark: mark("1") };
+    assert_eq!(pass(&mut model, &stale), [Write::DeleteVerifyJob { uid: "uid".into() }]);
+    let known = recorded(&model).unwrap();
+    assert_eq!((known.result, known.request.as_str()), (Found::Failed, "1"));
+    assert_eq!(known.message.as_deref(), Some("the claim that it was to read is gone"));
+    // Another request is not held up by it.
+    model.metadata.annotations = Some([(VERIFY.to_owned(), "2".to_owned())].into());
+    assert_eq!(pass(&mut model, &stale), [Write::DeleteVerifyJob { uid: "uid".into() }]);
+    assert!(matches!(&pass(&mut model, &VerifyJob::Absent)[..], [Write::CreateVerifyJob { .. }]));
+}
+
+#[test]
 fn who_deletes_the_job_takes_the_request_back() {
     for forgotten in [false, true] {
         let mut model = ready(Some("1"));
