@@ -100,6 +100,7 @@ oldest: ## Test against the API server of the oldest supported Kubernetes (the f
 	@ci/oldest
 
 .PHONY: fuzz
-fuzz: ## The property tests with 20,000 cases each instead of 256, then each target of fuzz/ for FUZZ_SECONDS (300)
+fuzz: ## The property tests and the simulation with 20,000 cases each instead of 256, then each target of fuzz/ for FUZZ_SECONDS (300)
+	PROPTEST_CASES=20000 cargo test --release -p model-resources --test simulation
 	PROPTEST_CASES=20000 cargo test --release -p model-core -p model-resources -p model-loader --lib
 	@ci/fuzz $(FUZZ_SECONDS)
