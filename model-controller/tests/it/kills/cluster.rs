@@ -18,7 +18,7 @@ use model_core::api::Model;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::mortal::Write;
+use super::mortal::{Witness, Write};
 use super::past::{Past, has_ended};
 use crate::plane::end_of_job;
 
@@ -45,17 +45,6 @@ impl Cluster {
 
     pub fn past(&self) -> MutexGuard<'_, Past> {
         self.past.lock().expect("nobody panicked")
-    }
-
-    /// Sees a write before it is sent.
-    pub fn witness(&self, write: &Write) {
-        let of_status = write.path.strip_prefix("models/").and_then(|path| path.strip_suffix("/status"));
-        if let Some(model) = of_status.filter(|_| write.method == Method::PATCH) {
-            self.past().status_is_written(model, &write.body["status"]);
-        }
-        if let Some(pod) = write.path.strip_prefix("pods/").filter(|_| write.method == Method::PATCH) {
-            self.past().pod_is_let_go(pod);
-        }
     }
 
     /// Notices each Job, also one that is gone before the next round.
@@ -143,6 +132,18 @@ impl Cluster {
         patch_status(&self.pods, &pod.name_any(), &status).await;
         let status = end_of_job(&self.jobs.clone().into_client(), condition).await;
         patch_status(&self.jobs, &job.name_any(), &status).await;
+    }
+}
+
+impl Witness for Cluster {
+    fn sent(&self, write: &Write) {
+        let of_status = write.path.strip_prefix("models/").and_then(|path| path.strip_suffix("/status"));
+        if let Some(model) = of_status.filter(|_| write.method == Method::PATCH) {
+            self.past().status_is_written(model, &write.body["status"]);
+        }
+        if let Some(pod) = write.path.strip_prefix("pods/").filter(|_| write.method == Method::PATCH) {
+            self.past().pod_is_let_go(pod);
+        }
     }
 }
 

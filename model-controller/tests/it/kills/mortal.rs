@@ -1,10 +1,12 @@
 //! A controller that dies at a chosen write, as by `kill -9`, and the one that is started in its place.
+//!
+//! Nobody waits for an Event, so none is counted.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use axum::http::{Method, Request};
+use axum::http::{Method, Request, Response};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use kube::client::{Body, ClientBuilder};
@@ -23,11 +25,44 @@ pub enum Side {
     After,
 }
 
-/// When a controller dies: at its n-th write, counted from 1.
+impl Side {
+    pub const BOTH: [Self; 2] = [Self::Before, Self::After];
+}
+
+/// What a write is about. Each kind is counted by itself: a lease is renewed whenever it is time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What the controller is there for.
+    Work,
+    /// The lease is taken or renewed.
+    Lease,
+    /// The lease is given back.
+    Release,
+}
+
+/// When a controller dies: at its n-th write of this kind, counted from 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
+    pub kind: Kind,
     pub write: usize,
     pub side: Side,
+}
+
+impl Kill {
+    /// Before and after each of so many writes of a kind.
+    pub fn each(kind: Kind, writes: usize) -> impl Iterator<Item = Self> {
+        (1..=writes).flat_map(move |write| Side::BOTH.map(|side| Self { kind, write, side }))
+    }
+}
+
+impl std::fmt::Display for Kill {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, write, side } = self;
+        match kind {
+            Kind::Work => write!(out, "{write}-{side:?}"),
+            Kind::Lease | Kind::Release => write!(out, "{kind:?}-{write}-{side:?}"),
+        }
+    }
 }
 
 /// A write that a controller asked for.
@@ -40,7 +75,7 @@ pub struct Write {
 }
 
 impl Write {
-    /// Reads a request. `None`: it changes nothing, or tells of a change only (Events, leases).
+    /// Reads a request. `None`: it changes nothing, or tells of a change only.
     fn of(request: &Request<Body>) -> Option<Self> {
         let method = request.method().clone();
         if method == Method::GET {
@@ -48,7 +83,7 @@ impl Write {
         }
         let whole = request.uri().path();
         let path = whole.split_once("/namespaces/").and_then(|(_, rest)| rest.split_once('/')).map_or(whole, |of| of.1);
-        if path.starts_with("events") || path.starts_with("leases") {
+        if path.starts_with("events") {
             return None;
         }
         let bytes = request.body().try_clone().and_then(|body| body.collect_bytes().now_or_never()?.ok());
@@ -59,6 +94,19 @@ impl Write {
         };
         Some(Self { method, path, body })
     }
+
+    fn kind(&self) -> Kind {
+        match self.holder() {
+            None => Kind::Work,
+            Some("") => Kind::Release,
+            Some(_) => Kind::Lease,
+        }
+    }
+
+    /// Who has the lease after this write. `None`: it writes none.
+    pub fn holder(&self) -> Option<&str> {
+        self.path.starts_with("leases").then(|| self.body["spec"]["holderIdentity"].as_str().unwrap_or_default())
+    }
 }
 
 impl std::fmt::Display for Write {
@@ -67,8 +115,14 @@ impl std::fmt::Display for Write {
     }
 }
 
-/// What sees each write before it is sent.
-pub type Witness = Arc<dyn Fn(&Write) + Send + Sync>;
+/// Sees each write of a controller.
+pub trait Witness: Send + Sync {
+    /// It is about to be sent.
+    fn sent(&self, write: &Write);
+
+    /// The API server has made it, whether or not the controller lives to know.
+    fn made(&self, _write: &Write) {}
+}
 
 /// The lives of the controllers of one history, one after another.
 #[derive(Clone)]
@@ -76,22 +130,22 @@ pub struct Lives(Arc<State>);
 
 struct State {
     kill: Option<Kill>,
-    witness: Witness,
-    /// Writes of all lives.
-    writes: AtomicUsize,
+    witness: Arc<dyn Witness>,
+    /// Writes of all lives, by kind.
+    writes: [AtomicUsize; 3],
     killed_at: Mutex<Option<Write>>,
     death: Notify,
 }
 
 impl Lives {
-    pub fn new(kill: Option<Kill>, witness: Witness) -> Self {
-        let (writes, killed_at, death) = (AtomicUsize::new(0), Mutex::default(), Notify::new());
+    pub fn new(kill: Option<Kill>, witness: Arc<dyn Witness>) -> Self {
+        let (writes, killed_at, death) = (Default::default(), Mutex::default(), Notify::new());
         Self(Arc::new(State { kill, witness, writes, killed_at, death }))
     }
 
-    /// Writes that were asked for so far.
-    pub fn writes(&self) -> usize {
-        self.0.writes.load(Ordering::SeqCst)
+    /// Writes of this kind that were asked for so far.
+    pub fn writes(&self, kind: Kind) -> usize {
+        self.0.writes[kind as usize].load(Ordering::SeqCst)
     }
 
     /// The write at which the first controller died.
@@ -101,15 +155,20 @@ impl Lives {
 
     /// Runs a controller, and after its death another one.
     pub async fn run<R: Future<Output = ()>>(&self, config: &Config, controller: impl Fn(Client) -> R) {
+        self.run_once(config, &controller).await;
+        controller(self.client(config, None)).await;
+    }
+
+    /// Runs a controller to its end or its death.
+    pub async fn run_once<R: Future<Output = ()>>(&self, config: &Config, controller: impl FnOnce(Client) -> R) {
         tokio::select! {
             () = controller(self.client(config, self.0.kill)) => {}
             () = self.0.death.notified() => {}
         }
-        controller(self.client(config, None)).await;
     }
 
     /// A client for one life.
-    pub fn client(&self, config: &Config, kill: Option<Kill>) -> Client {
+    fn client(&self, config: &Config, kill: Option<Kill>) -> Client {
         let (state, dead) = (self.0.clone(), Arc::new(AtomicBool::new(false)));
         let mortal = |inner| Mortal { inner, state: state.clone(), kill, dead: dead.clone() };
         ClientBuilder::try_from(config.clone()).expect("a client").with_layer(&layer_fn(mortal)).build()
@@ -130,10 +189,10 @@ impl<S> Mortal<S> {
     }
 }
 
-impl<S> Service<Request<Body>> for Mortal<S>
+impl<S, B> Service<Request<Body>> for Mortal<S>
 where
-    S: Service<Request<Body>, Error = BoxError>,
-    S::Response: Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
+    B: Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -149,23 +208,29 @@ where
             return pending().boxed();
         }
         let Some(write) = Write::of(&request) else { return self.inner.call(request).boxed() };
-        let number = self.state.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        let side = self.kill.filter(|kill| kill.write == number).map(|kill| kill.side);
+        let kind = write.kind();
+        let number = self.state.writes[kind as usize].fetch_add(1, Ordering::SeqCst) + 1;
+        let side = self.kill.filter(|kill| kill.kind == kind && kill.write == number).map(|kill| kill.side);
         if side == Some(Side::Before) {
             self.dies(&write);
             self.state.death.notify_one();
             return pending().boxed();
         }
-        (self.state.witness)(&write);
+        self.state.witness.sent(&write);
         let answer = self.inner.call(request);
-        if side.is_none() {
-            return answer.boxed();
+        if side.is_some() {
+            // Whatever else it asks for while this is on its way is lost with it.
+            self.dies(&write);
         }
-        // Whatever else it asks for while this is on its way is lost with it.
-        self.dies(&write);
         let state = self.state.clone();
         async move {
-            let _ = answer.await;
+            let answer = answer.await;
+            if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+                state.witness.made(&write);
+            }
+            if side.is_none() {
+                return answer;
+            }
             state.death.notify_one();
             pending().await
         }

@@ -59,11 +59,11 @@ fn url(letter: &str) -> Value {
     json!({ "url": { "url": format!("https://example.com/{letter}") } })
 }
 
-fn spec(letter: &str) -> Value {
+pub fn spec(letter: &str) -> Value {
     json!({ "source": url(letter), "storage": { "size": "1Gi" } })
 }
 
-async fn point_at(stage: &Stage, letter: &str) -> Model {
+pub async fn point_at(stage: &Stage, letter: &str) -> Model {
     stage.change(json!({ "spec": { "source": url(letter) } })).await
 }
 
