@@ -7,6 +7,7 @@
 
 mod certificates;
 mod cluster;
+mod hand_over;
 mod histories;
 mod models;
 mod mortal;
