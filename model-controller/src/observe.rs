@@ -13,8 +13,8 @@ use model_core::labels;
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::{
     JobState, Observed, Placement, PlanState, PruneJob, Refusal, Users, claim_details, claim_state, is_answer_wanted,
-    is_misplaced, is_pruning, job_state, newest_pod, nodes_of, placement, plan_state, pod_trouble, pod_unmounted,
-    podless, prune_job, verify_job,
+    is_downloading, is_misplaced, is_pruning, job_state, newest_pod, nodes_of, placement, plan_state, pod_trouble,
+    pod_unmounted, podless, prune_job, verify_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
@@ -43,6 +43,8 @@ pub(crate) struct Children {
     pub prune: Option<Box<(Job, Option<Pod>)>>,
     /// Whether a pod of the prune Job has not ended, the Job's own end notwithstanding. False where nobody looked.
     pub prunes: bool,
+    /// The same of the download Job.
+    pub downloads: bool,
     /// The Job that reads the published content again, and its pod. Looked for only while somebody waits for its answer.
     pub verify: Option<Box<(Job, Option<Pod>)>>,
     /// Which contents pods name. `None` where nobody looked.
@@ -84,6 +86,7 @@ impl Children {
             expandable: None,
             prune,
             prunes: false,
+            downloads: false,
             users: None,
             claim_warning: None,
             refusal: Refusal::NotRead,
@@ -144,6 +147,7 @@ impl Children {
             expandable: None,
             prune,
             prunes: false,
+            downloads: false,
             verify,
             users: None,
             claim_warning,
@@ -187,6 +191,7 @@ impl Children {
         let pods =
             pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the claim's pods", error))?;
         self.prunes = is_pruning(model, &pods.items);
+        self.downloads = is_downloading(model, &pods.items);
         self.users = Some(Users::of_claim(&model.claim_name(), &pods.items));
         self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods.items));
         Ok(self)
@@ -199,6 +204,10 @@ impl Children {
         let refusal = self.refusal.clone();
         let state = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, refusal, now);
         let job = match (&self.job, state) {
+            // All stock images write to one place, and take no lock.
+            (None, JobState::Absent) if self.downloads && context.settings.downloader == Downloader::Stock => {
+                JobState::Terminating
+            }
             (Some(job), JobState::Running { .. }) if self.has_moved(job) => {
                 JobState::Stale { uid: job.uid().unwrap_or_default() }
             }

@@ -19,5 +19,6 @@ mod refused;
 mod replica;
 mod restarts;
 mod shared_claims;
+mod stock;
 mod verifies;
 mod writers;

@@ -24,7 +24,7 @@ pub use job::{job_state, newest_pod};
 pub use placement::{NODE_NAME, Placement, is_misplaced, nodes_of, placement};
 pub use plan::{PlanState, is_answer_wanted, plan_state};
 pub use pod::{Unmounted, pod_outcome, pod_trouble, pod_unmounted};
-pub use prune::{PruneJob, PruneStep, Users, is_pruning, prune_job};
+pub use prune::{PruneJob, PruneStep, Users, is_downloading, is_pruning, prune_job};
 pub use refusal::{NOT_STARTED_WARNINGS, Podless, Refusal, next_look, not_started, podless, refusal};
 pub use verify::{VerifyJob, VerifyMark, verify_job};
 
@@ -109,7 +109,7 @@ impl ClaimState {
 pub enum JobState {
     /// There is none.
     Absent,
-    /// It is being deleted.
+    /// It is being deleted, or gone already and its pod may still write where the next one would.
     Terminating,
     /// Its controller is not this Model. `owner` says who is, for people.
     Foreign {

@@ -12,7 +12,7 @@ use super::job::{condition, failure};
 use super::placement::{Placement, is_misplaced};
 use super::{ClaimState, is_ours};
 use crate::labels::{CLAIM_UID, GROUP, MANAGED_BY, MANAGER, PRUNE};
-use crate::names::{REVISIONS, prune_job_name};
+use crate::names::{REVISIONS, job_name, prune_job_name};
 use crate::persisted::Persisted;
 
 /// What one prune Job does. It stands in the Job's annotation [`PRUNE`] as JSON.
@@ -135,7 +135,16 @@ pub fn prune_job(
 /// `kubectl delete job` does, and may still rename.
 #[must_use]
 pub fn is_pruning<'a>(model: &Persisted, pods: impl IntoIterator<Item = &'a Pod>) -> bool {
-    let job = prune_job_name(model.name);
+    works(&prune_job_name(model.name), pods)
+}
+
+/// Whether a pod of the download Job of our name has not ended. It outlives its Job in the same way, and may still write.
+#[must_use]
+pub fn is_downloading<'a>(model: &Persisted, pods: impl IntoIterator<Item = &'a Pod>) -> bool {
+    works(&job_name(model.name), pods)
+}
+
+fn works<'a>(job: &str, pods: impl IntoIterator<Item = &'a Pod>) -> bool {
     pods.into_iter().any(|pod| {
         let meta = &pod.metadata;
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -329,5 +338,8 @@ mod tests {
         ] {
             assert_eq!(is_pruning(&model, &[of(job, by, phase)]), works, "{job} {by} {phase}");
         }
+        let download = |phase: &str| is_downloading(&model, &[of("model-download-llama", MANAGER, phase)]);
+        assert!(download("Running") && !download("Succeeded"));
+        assert!(!is_downloading(&model, &[of("model-prune-llama", MANAGER, "Running")]));
     }
 }

@@ -8,8 +8,8 @@ use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Look, Write, decide, is_verification_open};
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::{
-    Observed, Placement, PlanState, PruneJob, Refusal, Users, claim_details, claim_state, is_answer_wanted, is_pruning,
-    job_state, newest_pod, placement, plan_state, prune_job, verify_job,
+    JobState, Observed, Placement, PlanState, PruneJob, Refusal, Users, claim_details, claim_state, is_answer_wanted,
+    is_downloading, is_pruning, job_state, newest_pod, placement, plan_state, prune_job, verify_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::status::status;
@@ -74,11 +74,16 @@ impl Children {
             PruneJob::Absent if prunes => PruneJob::Terminating,
             prune => prune,
         };
+        let downloads = is_stock && self.all_pods.as_ref().is_some_and(|pods| is_downloading(model, pods));
+        let job = match job_state(model, &claim, self.job.as_ref(), pod(&self.job), None, Refusal::Unknown, now) {
+            JobState::Absent if downloads => JobState::Terminating,
+            job => job,
+        };
         let details = self.claim.as_ref().filter(|_| claim.uid().is_some());
         Observed {
             model,
             wanted_path: model.content_path(&settings.downloader),
-            job: job_state(model, &claim, self.job.as_ref(), pod(&self.job), None, Refusal::Unknown, now),
+            job,
             plan,
             checks_full: false,
             writer: None,
