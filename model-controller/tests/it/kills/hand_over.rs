@@ -1,5 +1,5 @@
-//! The lease: of two replicas the leader dies at any of its writes, those of the lease included, and the other one takes
-//! over.
+//! The lease: of two replicas the leader dies at any of its writes, those of the lease included, or hears nothing of the
+//! API server from there on; and the other one takes over.
 //!
 //! The leader takes the lease and renews it while a download is under way. Once that is done it is told to stop and gives
 //! the lease back, and the other one downloads what is wanted next.
@@ -32,6 +32,8 @@ const AT_ONCE: usize = 10;
 const KILLS: usize = 6;
 /// How often the leader takes or renews the lease at least before the download ends.
 const RENEWALS: usize = 3;
+
+const SIDES: [Side; 3] = [Side::Before, Side::After, Side::CutOff];
 
 const FIRST: &str = "first";
 const SECOND: &str = "second";
@@ -131,7 +133,7 @@ impl Run<'_> {
         };
         let cluster = stage.cluster.clone();
         running.spawn(async move { cluster.watch_jobs().await });
-        running.spawn(start(&first, &of_first, stop.clone()));
+        let running_first = running.spawn(start(&first, &of_first, stop.clone()));
         let is_dead = || of_first.killed_at().is_some();
         stage.until("the first one leads", async || (first.leads() || is_dead()).then_some(())).await;
         running.spawn(start(&second, &of_second, Arc::default()));
@@ -146,11 +148,16 @@ impl Run<'_> {
         stage.up_to_date("llama").await;
         stop.notify_one();
         stage.until("the second one leads", async || second.leads().then_some(())).await;
+        // One that never led need not stop.
+        let had_led = first.holders().all.iter().any(|holder| holder == FIRST);
+        let is_cut_off = had_led && self.kill.is_some_and(|kill| kill.side == Side::CutOff);
+        let still_runs = is_cut_off && is_dead() && !running_first.is_finished();
         point_at(&stage, "b").await;
         stage.up_to_date("llama").await;
         let (picture, mut wrongs) = settle(&stage, self.undisturbed, || of_second.writes(Kind::Work), is_dead).await;
         wrongs.append(&mut stage.cluster.past().wrongs);
         wrongs.append(&mut first.holders().wrongs);
+        wrongs.extend(still_runs.then(|| "who was cut off ran on while somebody else led".to_owned()));
         let holders = first.holders().all.clone();
         wrongs.extend(self.of_lease(&stage, is_dead(), holders).await);
         if !wrongs.is_empty() {
@@ -166,7 +173,7 @@ impl Run<'_> {
         let found = (lease.holder_identity.unwrap_or_default(), lease.lease_transitions.unwrap_or_default());
         let (transitions, want) = match self.kill.filter(|_| died) {
             // It never had the lease.
-            Some(Kill { kind: Kind::Lease, write: 1, side: Side::Before }) => (0, vec![SECOND]),
+            Some(Kill { kind: Kind::Lease, write: 1, side: Side::Before | Side::CutOff }) => (0, vec![SECOND]),
             None | Some(Kill { kind: Kind::Release, side: Side::After, .. }) => (1, vec![FIRST, "", SECOND]),
             Some(_) => (1, vec![FIRST, SECOND]),
         };
@@ -182,7 +189,7 @@ async fn a_leader_killed_at_any_write_is_followed_by_the_other_replica() {
     let undisturbed = Run { kill: None, undisturbed: None }.play(&config, admin.clone()).await;
     assert!(undisturbed.wrongs.is_empty(), "undisturbed: {:#?}", undisturbed.wrongs);
     let kinds = [(Kind::Work, undisturbed.writes), (Kind::Lease, RENEWALS), (Kind::Release, 1)];
-    let kills: Vec<_> = kinds.into_iter().flat_map(|(kind, writes)| Kill::each(kind, writes)).collect();
+    let kills: Vec<_> = kinds.into_iter().flat_map(|(kind, writes)| Kill::each(kind, writes, &SIDES)).collect();
     let all = kills.len();
     let one = |kill| {
         let (config, admin, undisturbed) = (&config, admin.clone(), Some(&undisturbed.picture));

@@ -9,7 +9,7 @@ use model_controller::controller;
 use model_watch::Namespaces;
 
 use super::histories::{HISTORIES, History};
-use super::mortal::{Kill, Kind, Lives};
+use super::mortal::{Kill, Kind, Lives, Side};
 use super::picture::Picture;
 use super::settle::settle;
 use super::stage::Stage;
@@ -109,7 +109,7 @@ async fn a_controller_killed_at_any_write_ends_where_it_would_have_ended_anyway(
         let outcome = undisturbed.iter().find(|outcome| outcome.label == label).expect("it was played");
         assert!(outcome.wrongs.is_empty(), "{label}, undisturbed: {:#?}", outcome.wrongs);
         let run = |kill| Run { history, kill: Some(kill), undisturbed: Some(&outcome.picture) };
-        kills.extend(Kill::each(Kind::Work, outcome.writes).map(run));
+        kills.extend(Kill::each(Kind::Work, outcome.writes, &[Side::Before, Side::After]).map(run));
     }
     let all = kills.len();
     let outcomes = play(chosen(kills, KILLS), &config, &admin).await;

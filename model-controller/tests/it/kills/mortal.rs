@@ -1,4 +1,4 @@
-//! A controller that dies at a chosen write, as by `kill -9`, and the one that is started in its place.
+//! A controller that dies at a chosen write, as by `kill -9`, or is cut off there, and the one that is started in its place.
 //!
 //! Nobody waits for an Event, so none is counted.
 
@@ -16,17 +16,15 @@ use tokio::sync::Notify;
 use tower::layer::layer_fn;
 use tower::{BoxError, Service};
 
-/// On which side of a write the controller dies.
+/// On which side of a write the controller dies, or is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The request was never sent.
     Before,
     /// The API server has answered, and the controller does not know.
     After,
-}
-
-impl Side {
-    pub const BOTH: [Self; 2] = [Self::Before, Self::After];
+    /// It lives on. This request is not sent, and none that it makes from then on is answered.
+    CutOff,
 }
 
 /// What a write is about. Each kind is counted by itself: a lease is renewed whenever it is time.
@@ -49,9 +47,9 @@ pub struct Kill {
 }
 
 impl Kill {
-    /// Before and after each of so many writes of a kind.
-    pub fn each(kind: Kind, writes: usize) -> impl Iterator<Item = Self> {
-        (1..=writes).flat_map(move |write| Side::BOTH.map(|side| Self { kind, write, side }))
+    /// On these sides of each of so many writes of a kind.
+    pub fn each(kind: Kind, writes: usize, sides: &[Side]) -> impl Iterator<Item = Self> {
+        (1..=writes).flat_map(move |write| sides.iter().map(move |&side| Self { kind, write, side }))
     }
 }
 
@@ -204,10 +202,15 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let write = Write::of(&request);
         if self.dead.load(Ordering::SeqCst) {
+            // The dead ask for nothing. Who is cut off might, and must not where somebody else acts.
+            if let (Some(write), Some(Side::CutOff)) = (write, self.kill.map(|kill| kill.side)) {
+                self.state.witness.sent(&write);
+            }
             return pending().boxed();
         }
-        let Some(write) = Write::of(&request) else { return self.inner.call(request).boxed() };
+        let Some(write) = write else { return self.inner.call(request).boxed() };
         let kind = write.kind();
         let number = self.state.writes[kind as usize].fetch_add(1, Ordering::SeqCst) + 1;
         let side = self.kill.filter(|kill| kill.kind == kind && kill.write == number).map(|kill| kill.side);
@@ -217,6 +220,10 @@ where
             return pending().boxed();
         }
         self.state.witness.sent(&write);
+        if side == Some(Side::CutOff) {
+            self.dies(&write);
+            return pending().boxed();
+        }
         let answer = self.inner.call(request);
         if side.is_some() {
             // Whatever else it asks for while this is on its way is lost with it.

@@ -20,7 +20,7 @@ use model_core::labels::RENEW_AFTER;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::mortal::{Kill, Kind, Lives};
+use super::mortal::{Kill, Kind, Lives, Side};
 use super::{chosen, plane};
 use replica::Replica;
 use trust::{REPLICAS, Watched};
@@ -219,7 +219,7 @@ async fn whoever_dies_over_a_certificate_leaves_no_replica_untrusted() {
     let begun = Instant::now();
     let undisturbed = play(None, &config, admin.clone()).await;
     assert!(undisturbed.wrongs.is_empty(), "undisturbed: {:#?}", undisturbed.wrongs);
-    let kills: Vec<_> = Kill::each(Kind::Work, undisturbed.writes).collect();
+    let kills: Vec<_> = Kill::each(Kind::Work, undisturbed.writes, &[Side::Before, Side::After]).collect();
     let all = kills.len();
     let one = |kill| {
         let (config, admin) = (&config, admin.clone());
