@@ -99,6 +99,10 @@ faults: ## The long forms of the fault tests: the loader killed at 200 random mo
 oldest: ## Test against the API server of the oldest supported Kubernetes (the first time it is compiled: some minutes)
 	@ci/oldest
 
+.PHONY: cert-manager
+cert-manager: ## Let cert-manager make the webhook's certificate, on a node, under load (the first time it is compiled: some minutes)
+	cargo test -p e2e --test main -- cert_manager
+
 .PHONY: fuzz
 fuzz: ## The property tests and the simulation with 20,000 cases each instead of 256, then each target of fuzz/ for FUZZ_SECONDS (300)
 	PROPTEST_CASES=20000 cargo test --release -p model-resources --test simulation

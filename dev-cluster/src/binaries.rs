@@ -33,12 +33,22 @@ const HELM: &Sources = &[
     ("helm/go.sum", include_str!("../binaries/helm/go.sum")),
 ];
 
+/// cert-manager, of which only the module is to be had that its commands are put together from.
+const CERT_MANAGER: &Sources = &[
+    ("cert-manager/go.mod", include_str!("../binaries/cert-manager/go.mod")),
+    ("cert-manager/go.sum", include_str!("../binaries/cert-manager/go.sum")),
+    ("cert-manager/main.go", include_str!("../binaries/cert-manager/main.go")),
+];
+
 /// The kubelet and `kubectl version` report what the linker put here.
 const KUBERNETES_LDFLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
      -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
 /// The left-out snapshotters need C headers or are of no use here.
 const CONTAINERD_TAGS: &str = "-tags=no_aufs,no_btrfs,no_devmapper,no_zfs";
+
+/// Nothing from outside of the pinned modules.
+const GO: [(&str, &str); 3] = [("CGO_ENABLED", "0"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly")];
 
 /// One program: its name, the module it is built in, its package.
 type Program = (&'static str, &'static str, &'static str);
@@ -118,6 +128,35 @@ impl Binaries {
 /// As [`Binaries::node`].
 pub fn helm() -> Result<PathBuf, Error> {
     Ok(built(HELM, &[("helm", "helm", "helm.sh/helm/v4/cmd/helm")])?.join("helm"))
+}
+
+/// cert-manager, as a process beside a cluster.
+#[derive(Debug, Clone)]
+pub struct CertManager {
+    /// The program: its one argument is a kubeconfig.
+    pub program: PathBuf,
+    /// The directory of its CRDs, which have to be applied before it starts.
+    pub definitions: PathBuf,
+}
+
+/// cert-manager's controllers and its injector. Builds them if they are not in the cache yet: about five minutes, on two
+/// cores.
+///
+/// # Errors
+/// As [`Binaries::node`].
+pub fn cert_manager() -> Result<CertManager, Error> {
+    let bin = built(CERT_MANAGER, &[("cert-manager", "cert-manager", ".")])?;
+    // Beside the program lie the sources that it was built from.
+    let module = bin.with_file_name("src").join("cert-manager");
+    let mut go = Command::new("go");
+    go.args(["list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager"]).current_dir(module);
+    let out = go.envs(GO).stdin(Stdio::null()).output().map_err(Error::NoGo)?;
+    let folder = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    if !out.status.success() || folder.is_empty() {
+        let output = directories::last_lines(&String::from_utf8_lossy(&out.stderr), 30);
+        return Err(Error::Build { binary: "cert-manager", output });
+    }
+    Ok(CertManager { program: bin.join("cert-manager"), definitions: Path::new(&folder).join("deploy/crds") })
 }
 
 /// The directory with these programs, built if they are not in the cache yet.
@@ -206,13 +245,13 @@ fn build(root: &Path, (binary, module, package): Program) -> Result<(), Error> {
     go.args(["build", "-trimpath", "-buildvcs=false", "-o"]).arg(&unfinished);
     match module {
         "containerd" => go.args(["-ldflags", "-s -w", CONTAINERD_TAGS]),
-        "helm" => go.args(["-ldflags", "-s -w"]),
+        "helm" | "cert-manager" => go.args(["-ldflags", "-s -w"]),
         _ => go.args(["-ldflags", KUBERNETES_LDFLAGS]),
     };
     let out = go
         .arg(package)
         .current_dir(root.join("src").join(module))
-        .envs([("CGO_ENABLED", "0"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly")])
+        .envs(GO)
         .stdin(Stdio::null())
         .output()
         .map_err(Error::NoGo)?;

@@ -17,7 +17,7 @@ mod node;
 mod pki;
 mod supervisor;
 
-pub use binaries::{Binaries, KUBERNETES_VERSION, helm};
+pub use binaries::{Binaries, CertManager, KUBERNETES_VERSION, cert_manager, helm};
 pub use cluster::{Cluster, Size};
 pub use control_plane::ControlPlane;
 pub use error::Error;

@@ -217,13 +217,25 @@ fn cert_manager_issues_the_certificate_that_the_webhook_mounts() {
     let find = |kind: &str, name: &str| &objects[&(kind.to_owned(), name.to_owned())];
     let certificate = find("Certificate", "model-webhook");
     assert_eq!(certificate["spec"]["dnsNames"], json!(["model-webhook.models.svc"]));
-    assert_eq!(certificate["spec"]["issuerRef"]["name"], find("Issuer", "model-webhook")["metadata"]["name"]);
+    // Signed by an authority that stays, with its key: a renewal changes nothing of what is trusted.
+    let issuer = find("Issuer", "model-webhook");
+    assert_eq!(certificate["spec"]["issuerRef"]["name"], issuer["metadata"]["name"]);
+    let authority = find("Certificate", "model-webhook-authority");
+    assert_eq!(issuer["spec"]["ca"]["secretName"], authority["spec"]["secretName"]);
+    assert_ne!(authority["spec"]["secretName"], certificate["spec"]["secretName"]);
+    assert_eq!(authority["spec"]["privateKey"]["rotationPolicy"], "Never");
     let volume = &deployment(&objects, "model-webhook")["volumes"][0];
     assert_eq!(certificate["spec"]["secretName"], volume["secret"]["secretName"]);
     let registration = find("MutatingWebhookConfiguration", "model-webhook");
     assert_eq!(registration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"], "models/model-webhook");
     assert!(registration["webhooks"][0]["clientConfig"]["caBundle"].is_null());
     assert!(!objects.contains_key(&("Secret".to_owned(), "model-webhook-tls".to_owned())));
+    // Who has an issuer needs no authority of ours.
+    let company = json!({ "enabled": true, "issuerRef": { "name": "company", "kind": "ClusterIssuer" } });
+    let objects = render("models", &at("certificates.certManager", company)).unwrap();
+    let certificate = &objects[&("Certificate".to_owned(), "model-webhook".to_owned())];
+    assert_eq!(certificate["spec"]["issuerRef"], json!({ "name": "company", "kind": "ClusterIssuer" }));
+    assert!(!objects.keys().any(|(kind, name)| kind == "Issuer" || name == "model-webhook-authority"));
 }
 
 /// Rights in the named namespaces, and for the cluster as a whole only to what belongs to no namespace.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use e2e::deploy::{self, NAMESPACE, RELEASE};
 use e2e::{Cluster, Error};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -25,16 +26,16 @@ const CERT_MANAGER: [(&str, &str); 2] = [("Certificate", "certificates"), ("Issu
 
 /// What the replicas are given, and what the API server trusts them by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Certificate {
+pub struct Certificate {
     uid: String,
-    authority: String,
+    pub authority: String,
     renew_after: Option<String>,
     /// Of both registrations.
     trusted: Vec<String>,
 }
 
 impl Certificate {
-    fn of(cluster: &Cluster) -> Result<Self, Error> {
+    pub fn of(cluster: &Cluster) -> Result<Self, Error> {
         let secret = cluster.run(&["-n", NAMESPACE, "get", "secret", "model-webhook-tls", "-o", "json"])?;
         let secret: Value = serde_json::from_str(&secret).expect("kubectl prints JSON");
         let trusted = r"-o=jsonpath={.webhooks[*].clientConfig.caBundle}";
@@ -49,15 +50,25 @@ impl Certificate {
         })
     }
 
+    /// Whether what the replicas are given is trusted, maybe beside what they were given before.
+    pub fn is_trusted(&self) -> bool {
+        let text = |base64: &String| {
+            let bytes = serde_json::from_value(json!(base64)).map(|ByteString(bytes)| bytes);
+            String::from_utf8(bytes.expect("base64")).expect("PEM is text")
+        };
+        let authority = text(&self.authority);
+        !authority.is_empty() && self.trusted.iter().all(|bundle| text(bundle).contains(authority.trim()))
+    }
+
     /// Made by the controller, and served by every replica: the authority before it is trusted no more.
-    fn is_the_controllers(&self) -> bool {
+    pub fn is_the_controllers(&self) -> bool {
         let renewed = self.renew_after.as_deref().is_some_and(|time| time != "never");
         renewed && self.trusted.iter().all(|bundle| *bundle == self.authority)
     }
 }
 
 /// Pods that are created all the time, one that asks for a model and one that does not. Ends with the first refusal.
-fn load(client: &Client, namespace: &str) -> (JoinSet<String>, Arc<AtomicUsize>) {
+pub fn load(client: &Client, namespace: &str) -> (JoinSet<String>, Arc<AtomicUsize>) {
     let created = Arc::new(AtomicUsize::new(0));
     let mut load = JoinSet::new();
     for annotations in [json!({ "inject": "tiny" }), json!({})] {
@@ -79,7 +90,7 @@ fn load(client: &Client, namespace: &str) -> (JoinSet<String>, Arc<AtomicUsize>)
 }
 
 /// Waits until it is so, and fails at once where a pod is refused before.
-async fn until(
+pub async fn until(
     load: &mut JoinSet<String>,
     what: &str,
     mut so: impl FnMut() -> Result<bool, Error>,
@@ -98,7 +109,7 @@ async fn until(
 }
 
 /// Upgrades the release to these values of `certificates`.
-fn certificates(cluster: &Cluster, values: &Value, flags: &[&str]) -> Result<(), Error> {
+pub fn certificates(cluster: &Cluster, values: &Value, flags: &[&str]) -> Result<(), Error> {
     let chart = Path::new(WORKSPACE).join("charts/model-operator");
     let values = format!("certificates={values}");
     let chart = chart.to_string_lossy();
@@ -107,21 +118,27 @@ fn certificates(cluster: &Cluster, values: &Value, flags: &[&str]) -> Result<(),
     ["model-controller", "model-webhook"].into_iter().try_for_each(|name| deploy::rolled_out(cluster, name))
 }
 
-/// Whether every replica serves a certificate that ends in years.
-fn all_serve_helms(cluster: &Cluster) -> Result<bool, Error> {
-    let now = jiff::Timestamp::now().as_second();
+/// When what each replica serves ends, in seconds since 1970.
+pub fn ends(cluster: &Cluster) -> Result<Vec<i64>, Error> {
     let webhook = "-l=app.kubernetes.io/name=model-webhook";
     let pods = cluster.run(&["-n", NAMESPACE, "get", "pods", webhook, "-o=jsonpath={.items[*].metadata.name}"])?;
-    let mut all = true;
+    let mut ends = Vec::new();
     for pod in pods.split_whitespace() {
         let metrics =
             cluster.run(&["get", "--raw", &format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics")])?;
-        let ends = metrics.lines().find_map(|line| {
-            line.strip_prefix("model_webhook_certificate_expiry_timestamp_seconds ")?.parse::<i64>().ok()
-        });
-        all &= ends.expect("each replica tells its certificate's end") - now > 365 * 24 * 60 * 60;
+        let end = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("model_webhook_certificate_expiry_timestamp_seconds ")?.parse().ok());
+        ends.push(end.expect("each replica tells its certificate's end"));
     }
-    Ok(all && !pods.is_empty())
+    Ok(ends)
+}
+
+/// Whether every replica serves a certificate that ends in years.
+fn all_serve_helms(cluster: &Cluster) -> Result<bool, Error> {
+    let in_a_year = jiff::Timestamp::now().as_second() + 365 * 24 * 60 * 60;
+    let ends = ends(cluster)?;
+    Ok(!ends.is_empty() && ends.into_iter().all(|end| end > in_a_year))
 }
 
 /// The kinds that cert-manager's own installation brings, here without anybody who acts on them.

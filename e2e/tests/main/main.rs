@@ -1,9 +1,10 @@
 //! What must hold on a real node: controller, webhook and hub run in it as pods, one node for all scenarios.
 //!
-//! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words.
+//! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words. Those of [`on_request`] run only so.
 
 mod authority;
 mod broken;
+mod cert_manager;
 mod certificates;
 mod chart;
 mod checks;
@@ -160,6 +161,11 @@ fn alone() -> Vec<Scenario> {
     ]
 }
 
+/// Scenarios of the long forms, which need what is not built for `make test`. Run alone, where a word asks for them.
+fn on_request() -> Vec<Scenario> {
+    vec![scenario("cert_manager", cert_manager::cert_manager_issues_renews_and_hands_back)]
+}
+
 /// Scenarios with a controller that has no loader image.
 fn with_stock_images() -> Vec<Scenario> {
     vec![
@@ -181,6 +187,9 @@ fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
     let (failed, addresses) = rbac::addresses_during(&world.connect()?, || {
         let mut failed = run(&world, filter, AT_ONCE, on_two_nodes().into_iter().chain(side_by_side()).collect());
         failed.extend(run(&world, filter, 1, alone()));
+        if !filter.keeps_all() {
+            failed.extend(run(&world, filter, 1, on_request()));
+        }
         if wants_stock {
             deploy::set_controller_env(&world.connect()?, &["MODEL_CONTROLLER_LOADER_IMAGE-"])?;
             failed.extend(run(&world, filter, AT_ONCE, with_stock_images()));
