@@ -118,6 +118,42 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills a component (`etcd`, `kube-apiserver`) and has it started again after so long, in whole seconds. Does not wait for
+    /// that.
+    ///
+    /// # Errors
+    /// When no such component runs, or it cannot be killed.
+    pub fn take_away(&self, component: &str, away: Duration) -> Result<(), Error> {
+        let doing = || format!("kill {component}");
+        let pid = self.process_of(component).map_err(Error::io(doing()))?;
+        // First, so that its end is expected.
+        self.write(&format!("away/{component}"), &away.as_secs().to_string())?;
+        kill_process(pid, Signal::KILL).map_err(|error| Error::io(doing())(error.into()))
+    }
+
+    /// Whether a component that was taken away is not started again yet.
+    #[must_use]
+    pub fn is_away(&self, component: &str) -> bool {
+        self.dir.join("away").join(component).exists()
+    }
+
+    /// The process of a component. All that are told their directory are of this cluster.
+    fn process_of(&self, component: &str) -> io::Result<Pid> {
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+            else {
+                continue;
+            };
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            let program = line.split('\0').next().unwrap_or_default();
+            if Path::new(program).ends_with(component) && line.contains(&*self.dir.to_string_lossy()) {
+                return Ok(pid);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("no {component} runs in {}", self.dir.display())))
+    }
+
     /// Ends the cluster and removes all that it left.
     ///
     /// # Errors
@@ -166,7 +202,7 @@ impl Cluster {
         }
         let log = File::create(cluster.lock_path()).map_err(Error::io(&doing))?;
         log.lock().map_err(Error::io(&doing))?;
-        for part in ["components", "logs"] {
+        for part in ["away", "components", "logs"] {
             fs::create_dir(cluster.dir.join(part)).map_err(Error::io(&doing))?;
         }
         cluster.write("size", size.as_str())?;

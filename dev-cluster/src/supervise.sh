@@ -5,7 +5,8 @@
 #   start NAME   run components/NAME, its output in logs/NAME.log
 #   detach       the owner may go
 # When standard input ends without a "detach", the owner is dead and the cluster ends with it.
-# When a component ends, its name and exit status go to the file "failed" and the cluster ends.
+# When a component ends, its name and exit status go to the file "failed" and the cluster ends; but where there is a file
+# away/NAME, it starts again after the seconds that stand there.
 # Standard output is the cluster's lock: held for as long as this runs.
 cd "$1" || exit 1
 
@@ -31,8 +32,15 @@ detached=
 while read -r event component status <&3; do
     case $event in
     start)
-        with_parent sh -c 'setpriv --pdeathsig KILL sh "components/$1" >"logs/$1.log" 2>&1 </dev/null 3<&-
-            echo "ended $1 $?" >&3' sh "$component" &
+        with_parent sh -c 'while
+                setpriv --pdeathsig KILL sh "components/$1" >>"logs/$1.log" 2>&1 </dev/null 3<&-
+                status=$?
+                [ -e "away/$1" ]
+            do
+                setpriv --pdeathsig KILL sleep "$(cat "away/$1")" 3<&-
+                rm "away/$1"
+            done
+            echo "ended $1 $status" >&3' sh "$component" &
         ;;
     detach) detached=yes ;;
     ownerless) [ -n "$detached" ] || exit 0 ;;

@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
     path::PathBuf,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use dev_cluster::{Binaries, Cluster, ControlPlane};
@@ -41,6 +42,21 @@ fn two_stand_side_by_side_and_a_killed_one_leaves_nothing() {
         assert!(!dir.exists(), "one that ends in order leaves nothing to sweep");
         eventually("no process is left", || processes(&dir).is_empty());
     }
+}
+
+#[test]
+fn a_component_comes_back_after_it_was_taken_away() {
+    let plane = ControlPlane::start().expect("it starts");
+    output(plane.kubectl().args(["create", "configmap", "kept", "--from-literal=a=b"]));
+    for component in ["kube-apiserver", "etcd"] {
+        plane.cluster().take_away(component, Duration::from_secs(1)).expect("it runs");
+        eventually("it answers again", || {
+            let asked =
+                plane.kubectl().args(["get", "configmap", "kept", "-o", "name"]).output().expect("kubectl runs");
+            !plane.cluster().is_away(component) && String::from_utf8_lossy(&asked.stdout).contains("configmap/kept")
+        });
+    }
+    assert!(plane.cluster().take_away("kubelet", Duration::ZERO).is_err(), "there is none");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod checks;
 mod children;
 mod denials;
 mod failures;
+mod faults;
 mod gates;
 mod kills;
 mod leader;
@@ -156,6 +157,9 @@ fn alone() -> Vec<Scenario> {
         scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),
         scenario("webhook_without_rights", webhook_down::a_webhook_without_rights_does_not_become_ready),
+        scenario("api_server_away", faults::the_api_server_is_away),
+        scenario("etcd_away", faults::etcd_is_away),
+        scenario("hub_cut_off", faults::the_hub_is_cut_off),
         scenario("chart", chart::the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again),
         scenario("certificate", certificates::the_certificate_goes_from_maker_to_maker),
     ]
