@@ -52,6 +52,10 @@ pub(super) fn remember(decision: &Decision, seen: &Observed, now: Timestamp) -> 
         && decision.content.as_ref().is_some_and(is_revision)
     {
         published.others.iter().for_each(|id| add(id, false));
+        // Beside itself there can be an older copy only, which was set aside when a Model before this one was there.
+        for known in earlier.iter_mut().filter(|known| Some(known.id.as_str()) == offered) {
+            known.set_aside |= published.others.contains(&known.id) && !known.setting_aside;
+        }
     }
     // What is offered again is earlier no more, except for what was set aside of it before.
     earlier.retain(|known| known.is_begun() || Some(known.id.as_str()) != offered);

@@ -10,6 +10,7 @@ use crate::decide::{Decision, Look, Write, decide};
 use crate::observed::{ClaimState, JobState, Observed, PruneJob, PruneStep, Users};
 use crate::persisted::{Downloader, Persisted};
 use crate::reason::Reason;
+use crate::report::Published;
 use crate::status::{PRUNE_FAILED, status};
 
 /// What comes in between while earlier content is taken away.
@@ -311,4 +312,25 @@ fn a_job_that_failed_is_shown_with_what_to_do_and_stays_unless_a_pod_waits_for_i
         assert_eq!(failures, [want], "{case}");
         assert_eq!((decision.phase, decision.reason), (Phase::Ready, Reason::Downloaded), "{case}");
     }
+}
+
+#[test]
+fn an_older_copy_of_what_is_published_that_a_model_before_had_set_aside_goes() {
+    let mut model = model("https://example.com/0");
+    let id = Persisted::try_from(&model).unwrap().content_id;
+    let claim = ClaimState::Ours { uid: "claim".into(), bound: true, trouble: None };
+    let published = Published { others: vec![id.clone()], ..Published::default() };
+    let mut pass = |job: JobState| {
+        let current = model.clone();
+        let persisted = Persisted::try_from(&current).unwrap();
+        let (wanted_path, users) = (format!("revisions/{id}"), Some(Users::default()));
+        let seen = Observed { wanted_path, users, ..alone(&persisted, claim.clone(), job) };
+        let decision = decide(&seen, Timestamp::UNIX_EPOCH);
+        model.status = Some(status(&seen, &decision, Timestamp::UNIX_EPOCH));
+        decision.writes
+    };
+    let mut writes = pass(JobState::Succeeded { published: Some(published) });
+    writes.extend(pass(JobState::Absent));
+    let delete = Write::CreatePruneJob(PruneStep::Finish { put_back: Vec::new(), delete: vec![id.clone()] });
+    assert_eq!(writes.last(), Some(&delete), "{writes:?}");
 }
