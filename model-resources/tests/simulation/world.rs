@@ -194,7 +194,9 @@ impl World {
                 if let Work::All = work {
                     disk.placed.insert(to.clone(), source);
                 }
-                let others = disk.placed.keys().filter(|path| **path != to).map(|path| last(path)).collect();
+                // Set aside or not.
+                let beside = disk.placed.keys().filter(|path| **path != to).chain(disk.aside.keys());
+                let others = beside.map(|path| last(path)).collect::<BTreeSet<_>>().into_iter().collect();
                 Outcome::Succeeded(Published {
                     listing,
                     asked_at: Some(self.now),
