@@ -20,17 +20,19 @@
 //! # }
 //! ```
 
+mod lean;
 mod merged;
 
 use std::fmt::Debug;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
+pub use lean::Lean;
 use merged::merged;
 
 /// The namespaces that are looked at. Default: all, those of the future too.
@@ -47,8 +49,8 @@ impl Namespaces {
         Self(names)
     }
 
-    /// Everything of one kind in these namespaces, first as a list, then as it changes. Broken watches begin again, with a
-    /// growing delay.
+    /// Everything of one kind in these namespaces, first as a list, then as it changes, [`Lean`]. Broken watches begin again,
+    /// with a growing delay.
     ///
     /// Like any watch it may begin anew with a whole list; of several namespaces all do then.
     #[must_use]
@@ -67,14 +69,32 @@ impl Namespaces {
     {
         let (client, names) = (client.clone(), self.0.clone());
         match &names[..] {
-            [] => watcher(Api::<K>::all(client), config).default_backoff().boxed(),
-            [name] => watcher(Api::<K>::namespaced(client, name), config).default_backoff().boxed(),
+            [] => watch(Api::all(client), config),
+            [name] => watch(Api::namespaced(client, name), config),
             _ => merged(move || {
-                let one = |name: &String| watcher(Api::<K>::namespaced(client.clone(), name), config.clone());
-                names.iter().map(|name| one(name).default_backoff().boxed()).collect()
+                let one = |name: &String| watch(Api::namespaced(client.clone(), name), config.clone());
+                names.iter().map(one).collect()
             })
             .boxed(),
         }
+    }
+}
+
+fn watch<K>(api: Api<Lean<K>>, config: watcher::Config) -> BoxStream<'static, watcher::Result<watcher::Event<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(api, config).default_backoff().map_ok(object).boxed()
+}
+
+fn object<K>(event: watcher::Event<Lean<K>>) -> watcher::Event<K> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    match event {
+        Apply(Lean(object)) => Apply(object),
+        Delete(Lean(object)) => Delete(object),
+        Init => Init,
+        InitApply(Lean(object)) => InitApply(object),
+        InitDone => InitDone,
     }
 }
 

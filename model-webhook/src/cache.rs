@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt};
+use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_watch::Namespaces;
 
@@ -68,13 +68,7 @@ async fn fill(
     writer: Writer<Guarded>,
     events: impl Stream<Item = watcher::Result<watcher::Event<Guarded>>> + Send,
 ) {
-    let events = events
-        .modify(|model| {
-            // Who wrote which field is half of an object's size, and no answer depends on it.
-            model.managed_fields_mut().clear();
-        })
-        .reflect(writer);
-    let mut events = std::pin::pin!(events);
+    let mut events = std::pin::pin!(events.reflect(writer));
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::InitDone) => {
