@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::send;
 
 /// A write that was not made. Those before it were.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ async fn make(
             let doing = "create the download Job";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             let job = placed(download_job(model, &context.settings, claim_uid), placement);
-            create_job(context, model, doing, &job).await?;
+            create_job(context, doing, &job).await?;
         }
         Write::DeleteJob { uid } => {
             delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
@@ -84,7 +85,7 @@ async fn make(
             let doing = "create the Job that removes earlier content";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             if let Some(job) = prune_job(model, &context.settings, claim_uid, step) {
-                create_job(context, model, doing, &placed(job, placement)).await?;
+                create_job(context, doing, &placed(job, placement)).await?;
             }
         }
         Write::DeletePruneJob { uid, and_wait } => {
@@ -96,7 +97,7 @@ async fn make(
             let doing = "create the Job that reads the content again";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             if let Some(job) = verify_job(model, &context.settings, claim_uid, request, content) {
-                create_job(context, model, doing, &placed(job, placement)).await?;
+                create_job(context, doing, &placed(job, placement)).await?;
             }
         }
         Write::DeleteVerifyJob { uid } => {
@@ -106,14 +107,14 @@ async fn make(
         Write::CreatePlanJob => {
             // Without a loader there is nothing to ask with, and nothing is decided that asks.
             if let Some(job) = plan_job(model, &context.settings) {
-                create_job(context, model, "create the plan Job", &job).await?;
+                create_job(context, "create the plan Job", &job).await?;
             }
         }
         Write::CreateCheckJob => {
             let doing = "create the Job that asks for newer content";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             if let Some(job) = check_job(model, &context.settings, claim_uid) {
-                create_job(context, model, doing, &job).await?;
+                create_job(context, doing, &job).await?;
             }
         }
         Write::DeletePlanJob { uid } => {
@@ -126,9 +127,8 @@ async fn make(
 
 async fn create_claim(client: &Client, model: &Persisted<'_>, size: &str) -> Result<String, Error> {
     let doing = "create the claim";
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
-    let created = claims.create(&created_by(), &claim(model, size)).await.map_err(|error| Error::api(doing, error))?;
-    created.uid().ok_or(Error::Raced { doing })
+    let uid = send::create(client, &created_by(), &claim(model, size)).await;
+    uid.map_err(|error| Error::api(doing, error))?.ok_or(Error::Raced { doing })
 }
 
 /// Changes the claim that was looked at, and no other of its name.
@@ -147,9 +147,8 @@ async fn patch_claim(
     patched.map(drop).map_err(|error| Error::api(doing, error))
 }
 
-async fn create_job(context: &Context, model: &Persisted<'_>, doing: &'static str, job: &Job) -> Result<(), Error> {
-    let jobs: Api<Job> = Api::namespaced(context.client.clone(), model.namespace);
-    jobs.create(&created_by(), job).await.map(drop).map_err(|error| Error::api(doing, error))
+async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result<(), Error> {
+    send::create(&context.client, &created_by(), job).await.map(drop).map_err(|error| Error::api(doing, error))
 }
 
 /// Deletes the Job of this name and UID. One that is gone, or replaced by another, is left alone.
@@ -181,10 +180,9 @@ pub(crate) async fn write_status(client: &Client, model: &Model, status: &ModelS
         "metadata": { "name": model.name_any(), "resourceVersion": model.resource_version() },
         "status": status,
     });
-    let models: Api<Model> = Api::namespaced(client.clone(), &model.namespace().unwrap_or_default());
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match models.patch_status(&model.name_any(), &params, &Patch::Apply(&patch)).await {
-        Ok(_) => Ok(()),
+    match send::patch_status(client, model, &params, &Patch::Apply(&patch)).await {
+        Ok(()) => Ok(()),
         // Deleted meanwhile: nobody is left to read it.
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::api("record the status", error)),

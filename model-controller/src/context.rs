@@ -1,7 +1,7 @@
 //! What every pass shares.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Client;
 use kube::runtime::reflector::Store;
 use model_resources::DownloadSettings;
@@ -10,6 +10,7 @@ use crate::backoff::Backoff;
 use crate::downloads::Downloads;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
+use crate::pods::Pods;
 use crate::progress::ProgressLines;
 use crate::writers::Writers;
 
@@ -21,7 +22,7 @@ pub(crate) struct Context {
     /// Claims that the operator did not make.
     pub shared_claims: Store<PersistentVolumeClaim>,
     pub jobs: Store<Job>,
-    pub pods: Store<Pod>,
+    pub pods: Pods,
     pub progress: ProgressLines,
     pub writers: Writers,
     pub downloads: Downloads,

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::channel::mpsc::unbounded;
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Error;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store, reflector, store};
@@ -32,6 +33,7 @@ use crate::downloads::Downloads;
 use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
+use crate::pods::Pods;
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
 use crate::shared_claims::{models_on, watch_shared_claims};
@@ -39,6 +41,10 @@ use crate::writers::{Writers, watch_writers, writer_events};
 
 /// Passes that run at once.
 const CONCURRENCY: u16 = 16;
+
+/// How long a Model has to be left alone before a pass. What is made in one pass comes back as one change for each object,
+/// and so do the steps of a pod that starts: one pass sees them all.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// How long one watch call lasts. Less than the client's read timeout, so that only a dead connection runs into that.
 pub(crate) const WATCH_SECONDS: u32 = 60;
@@ -178,14 +184,17 @@ impl Controller {
         let Self { client, settings, namespaces, election: _, limits, certificates, log_reads, readiness, metrics } =
             self;
         let (models, writer) = store();
-        let (claims, claim_changes) = children::<PersistentVolumeClaim>(&client, &namespaces);
+        let (claims, claim_changes) = children(&client, &namespaces, |_: &mut PersistentVolumeClaim| ());
         let (shared_claims, shared_claim_changes) = watch_shared_claims(&client, &namespaces);
-        let (jobs, job_changes) = children::<Job>(&client, &namespaces);
-        let (pods, pod_changes) = children::<Pod>(&client, &namespaces);
+        let (jobs, job_changes) = children(&client, &namespaces, trim_job);
+        let (cached_pods, pod_changes) = children(&client, &namespaces, trim_pod);
+        let pods = Pods::new(cached_pods.clone());
+        let heard = pods.clone();
+        let pod_changes = pod_changes.inspect(move |event| event.iter().for_each(|event| heard.heard(event)));
         let (for_gates, of_models) = unbounded();
         let mut beside = JoinSet::new();
         beside.spawn(lift_gates(client.clone(), namespaces.clone(), models.clone(), of_models, leadership.clone()));
-        let model_changes = watch(&client, &namespaces, writer, watcher::Config::default())
+        let model_changes = watch(&client, &namespaces, writer, watcher::Config::default(), |_| ())
             .inspect(move |event| {
                 readiness.heard(event);
                 gates::pass_on(event, &for_gates);
@@ -195,7 +204,7 @@ impl Controller {
         let progress = ProgressLines::default();
         metrics.read(Caches { models: models.clone(), jobs: jobs.clone(), leadership: leadership.clone() });
         // Logs are read for the whole operator, not by each replica.
-        let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone(), log_reads);
+        let reading = read_logs(client.clone(), cached_pods, progress.clone(), news.clone(), log_reads);
         beside.spawn(leadership.clone().gained().then(|()| reading));
         if let Some(certificates) = certificates {
             let keep = leadership.clone().while_held(keep_webhook_certificates(client.clone(), certificates));
@@ -231,11 +240,11 @@ impl Controller {
         });
         let named_by = models.clone();
         kube::runtime::Controller::for_stream(model_changes, models)
-            .with_config(Config::default().concurrency(CONCURRENCY))
-            .watches_stream(claim_changes, |claim| model_of(&claim))
+            .with_config(Config::default().concurrency(CONCURRENCY).debounce(QUIET))
+            .watches_stream(claim_changes.touched_objects(), |claim| model_of(&claim))
             .watches_stream(shared_claim_changes, move |claim| models_on(&named_by, &claim))
-            .watches_stream(job_changes, |job| model_of(&job))
-            .watches_stream(pod_changes, |pod| model_of(&pod))
+            .watches_stream(job_changes.touched_objects(), |job| model_of(&job))
+            .watches_stream(pod_changes.touched_objects(), |pod| model_of(&pod))
             .reconcile_on(own_news)
             .reconcile_all_on(leadership.begins())
             .graceful_shutdown_on(stop)
@@ -260,11 +269,13 @@ impl Controller {
     }
 }
 
-/// A watch of our children of one kind: a cache and its changes, deletions included.
+/// A watch of our children of one kind: a cache and its changes, deletions included. `trim` takes out what no pass reads: a
+/// cache holds every object for as long as there is one.
 fn children<K>(
     client: &Client,
     namespaces: &Namespaces,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
+    trim: fn(&mut K),
+) -> (Store<K>, impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Lookup<DynamicType = ()>
@@ -277,15 +288,32 @@ where
 {
     let (cache, writer) = store();
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    (cache, watch(client, namespaces, writer, ours).touched_objects())
+    (cache, watch(client, namespaces, writer, ours, trim))
 }
 
-/// A watch of these namespaces that fills a cache, goes on after errors, and keeps no field managers in memory.
+/// Of its pods a pass wants to know only to which nodes they are bound.
+fn trim_job(job: &mut Job) {
+    let Some(spec) = &mut job.spec else { return };
+    spec.template.metadata = None;
+    if let Some(pod) = &mut spec.template.spec {
+        *pod = PodSpec { affinity: pod.affinity.take(), ..PodSpec::default() };
+    }
+}
+
+/// What a pod mounts is told where it does not start. What its containers run is not.
+fn trim_pod(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    let (node_name, volumes) = (spec.node_name.take(), spec.volumes.take());
+    *spec = PodSpec { node_name, volumes, ..PodSpec::default() };
+}
+
+/// A watch of these namespaces that fills a cache and goes on after errors.
 pub(crate) fn watch<K>(
     client: &Client,
     namespaces: &Namespaces,
     writer: kube::runtime::reflector::store::Writer<K>,
     config: watcher::Config,
+    trim: fn(&mut K),
 ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -297,9 +325,10 @@ where
         + Sync
         + 'static,
 {
-    let watched = namespaces
-        .watch(client, config.timeout(WATCH_SECONDS))
-        .modify(|object: &mut K| object.meta_mut().managed_fields = None);
+    let watched = namespaces.watch(client, config.timeout(WATCH_SECONDS)).modify(move |object: &mut K| {
+        object.meta_mut().managed_fields = None;
+        trim(object);
+    });
     reflector(writer, watched)
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Api, PostParams};
+use kube::api::PostParams;
 use kube::{Client, Resource, ResourceExt};
 use model_core::api::{Model, ModelStatus, Phase, Verification, VerificationResult};
 use model_core::decide::Decision;
@@ -16,6 +16,7 @@ use model_core::status::{DOWNLOADED, PRUNE_FAILED, UP_TO_DATE};
 
 use crate::context::Context;
 use crate::controller::REPORTER;
+use crate::send;
 
 /// Longest note in bytes: the API server takes 1024.
 const MAX_NOTE: usize = 1000;
@@ -50,8 +51,7 @@ pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
         type_: Some(if told.is_trouble { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     };
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    match events.create(&PostParams::default(), &event).await {
+    match send::create(client, &PostParams::default(), &event).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}
         Err(error) => {

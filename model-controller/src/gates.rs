@@ -71,7 +71,7 @@ pub(crate) async fn lift_gates(
     while !matches!(news.next().await, Some(News::OfAll) | None) {}
     let (pods, writer) = store();
     let changes =
-        watch::<Pod>(&client, &namespaces, writer, watcher::Config::default().labels(&format!("{GATED}=true")));
+        watch::<Pod>(&client, &namespaces, writer, watcher::Config::default().labels(&format!("{GATED}=true")), |_| ());
     let known = pods.clone();
     let touched = news.flat_map(move |news| stream::iter(pods_of(&known, &news)));
     let begins = leadership.clone().begins();

@@ -2,8 +2,8 @@
 //!
 //! Each pass reads like its title: observe the Model and its children, decide in
 //! [`model_core::decide`], act. A pass over a settled Model reads the watch caches only. Where the caches ask for a
-//! change, the pass looks once more at the API server itself, so that a cache that lags behind never leads to a second
-//! Job or to lost content.
+//! change, the pass looks once more at the API server itself, as far as that could change the outcome, so that a cache
+//! that lags behind never leads to a second Job or to lost content.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,6 +23,7 @@ mod certificates;
 mod checks;
 mod context;
 mod controller;
+mod doubt;
 mod downloads;
 mod error;
 mod events;
@@ -33,8 +34,10 @@ mod leader;
 pub mod metrics;
 mod observe;
 mod options;
+mod pods;
 mod progress;
 mod reconcile;
+mod send;
 mod shared_claims;
 mod warnings;
 mod writers;

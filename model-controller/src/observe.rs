@@ -18,15 +18,18 @@ use model_core::observed::{
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
+use model_watch::Lean;
 
 use crate::context::Context;
+use crate::downloads::has_ended;
 use crate::error::Error;
 use crate::warnings;
 
 /// Marks the storage class that claims without a class get.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
-/// The children of one Model, as objects.
+/// The children of one Model, as objects. Default: there are none, and nobody looked further.
+#[derive(Default)]
 pub(crate) struct Children {
     pub claim: Option<PersistentVolumeClaim>,
     pub job: Option<Job>,
@@ -61,10 +64,7 @@ impl Children {
         let claim = ObjectRef::new(&model.claim_name()).within(model.namespace);
         let job = ObjectRef::new(&job_name(model.name)).within(model.namespace);
         let job = context.jobs.get(&job).map(|job| (*job).clone());
-        let pods = context.pods.state_filter(|pod| {
-            pod.metadata.namespace.as_deref() == Some(model.namespace)
-                && pod.labels().get(labels::MODEL).is_some_and(|name| name == model.name)
-        });
+        let pods = context.pods.of(model.namespace, model.name);
         let pod_of = |job: &Job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned();
         let pod = job.as_ref().and_then(pod_of);
         let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
@@ -81,26 +81,20 @@ impl Children {
             claim,
             job,
             pod,
-            class_exists: None,
-            placement: None,
-            expandable: None,
             prune,
-            prunes: false,
-            downloads: false,
-            users: None,
-            claim_warning: None,
-            refusal: Refusal::NotRead,
+            ..Self::default()
         }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
     /// another controller creates between the two reads cannot make its Job look like one without a claim.
     pub(crate) async fn live(client: &Client, model: &Persisted<'_>, now: Timestamp) -> Result<Self, Error> {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), model.namespace);
-        let jobs: Api<Job> = Api::namespaced(client.clone(), model.namespace);
+        let claims: Api<Lean<PersistentVolumeClaim>> = Api::namespaced(client.clone(), model.namespace);
+        let jobs: Api<Lean<Job>> = Api::namespaced(client.clone(), model.namespace);
         let job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
         let prune = live_job(&jobs, &prune_job_name(model.name), "read the prune Job").await?;
         let claim = claims.get_opt(&model.claim_name()).await.map_err(|error| Error::api("read the claim", error))?;
+        let claim = claim.map(|Lean(claim)| claim);
         let plan = if is_planned(model, claim.as_ref()) {
             live_job(&jobs, &plan_job_name(model.name), "read the plan Job").await?
         } else {
@@ -137,27 +131,34 @@ impl Children {
             }
             _ => Refusal::NotRead,
         };
-        let found = Self {
-            claim,
-            job,
-            pod,
-            plan,
-            class_exists,
-            placement: None,
-            expandable: None,
-            prune,
-            prunes: false,
-            downloads: false,
-            verify,
-            users: None,
-            claim_warning,
-            refusal,
-        };
+        let found =
+            Self { claim, job, pod, plan, class_exists, prune, verify, claim_warning, refusal, ..Self::default() };
         // The list is long in a busy namespace, so it is read only where a Job may be made.
         if found.claim.is_some() && (found.job.is_none() || found.is_stuck()) {
             return found.with_users(client, model).await;
         }
         Ok(found)
+    }
+
+    /// Whether there is no object at all.
+    pub(crate) const fn are_none(&self) -> bool {
+        let Self { claim, job, plan, prune, verify, .. } = self;
+        claim.is_none() && job.is_none() && plan.is_none() && prune.is_none() && verify.is_none()
+    }
+
+    /// These, with the Job and its newest pod as the API server holds them now.
+    pub(crate) async fn with_live_download(mut self, client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
+        let jobs: Api<Lean<Job>> = Api::namespaced(client.clone(), model.namespace);
+        self.job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
+        let pods = if self.job.is_some() { live_pods(client, model).await? } else { Vec::new() };
+        self.pod = self.job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
+        Ok(self)
+    }
+
+    /// Whether only the Events of the Job or of its pod tell why there is no progress.
+    pub(crate) fn are_events_wanted(&self, now: Timestamp) -> bool {
+        let late = |job: &Job| self.pod.is_none() && is_late(job, now);
+        self.job.as_ref().is_some_and(late) || self.pod.as_ref().is_some_and(|pod| does_not_start(pod, now))
     }
 
     /// Whether the Job is bound to nodes and its pod fits on none of them. Then the claim may have moved.
@@ -187,13 +188,11 @@ impl Children {
     /// Looks where the claim's pods are, and which contents they name. No selector finds the pods of a claim, so this lists all
     /// of the namespace, once a pass.
     pub(crate) async fn with_users(mut self, client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
-        let pods =
-            pods.list(&ListParams::default()).await.map_err(|error| Error::api("list the claim's pods", error))?;
-        self.prunes = is_pruning(model, &pods.items);
-        self.downloads = is_downloading(model, &pods.items);
-        self.users = Some(Users::of_claim(&model.claim_name(), &pods.items));
-        self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods.items));
+        let pods = list_pods(client, model, &ListParams::default(), "list the claim's pods").await?;
+        self.prunes = is_pruning(model, &pods);
+        self.downloads = is_downloading(model, &pods);
+        self.users = Some(Users::of_claim(&model.claim_name(), &pods));
+        self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods));
         Ok(self)
     }
 
@@ -256,13 +255,14 @@ fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool 
     before || (claim.is_some() && model.check_interval().is_some())
 }
 
-async fn live_job(jobs: &Api<Job>, name: &str, doing: &'static str) -> Result<Option<Job>, Error> {
-    jobs.get_opt(name).await.map_err(|error| Error::api(doing, error))
+async fn live_job(jobs: &Api<Lean<Job>>, name: &str, doing: &'static str) -> Result<Option<Job>, Error> {
+    let job = jobs.get_opt(name).await.map_err(|error| Error::api(doing, error))?;
+    Ok(job.map(|Lean(job)| job))
 }
 
-/// Whether a Job without a pod has been so for so long that its Events tell why.
+/// Whether a Job that runs has been without a pod for so long that its Events tell why.
 fn is_late(job: &Job, now: Timestamp) -> bool {
-    podless(job, Refusal::NotRead).is_some_and(|podless| now >= podless.late())
+    !has_ended(job) && podless(job, Refusal::NotRead).is_some_and(|podless| now >= podless.late())
 }
 
 /// Whether a node has had a pod for so long without starting it that the pod's Events tell why.
@@ -272,16 +272,26 @@ fn does_not_start(pod: &Pod, now: Timestamp) -> bool {
 
 /// The Model as the API server holds it now. `None`: it is gone.
 pub(crate) async fn live_model(client: &Client, model: &Persisted<'_>) -> Result<Option<Model>, Error> {
-    let models: Api<Model> = Api::namespaced(client.clone(), model.namespace);
-    models.get_opt(model.name).await.map_err(|error| Error::api("read the Model", error))
+    let models: Api<Lean<Model>> = Api::namespaced(client.clone(), model.namespace);
+    let model = models.get_opt(model.name).await.map_err(|error| Error::api("read the Model", error))?;
+    Ok(model.map(|Lean(model)| model))
 }
 
 /// The pods of the Model's Jobs.
 async fn live_pods(client: &Client, model: &Persisted<'_>) -> Result<Vec<Pod>, Error> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), model.namespace);
     let of_model = ListParams::default().labels(&format!("{}={}", labels::MODEL, model.name));
-    let pods = pods.list(&of_model).await.map_err(|error| Error::api("list the download pods", error))?;
-    Ok(pods.items)
+    list_pods(client, model, &of_model, "list the download pods").await
+}
+
+async fn list_pods(
+    client: &Client,
+    model: &Persisted<'_>,
+    which: &ListParams,
+    doing: &'static str,
+) -> Result<Vec<Pod>, Error> {
+    let pods: Api<Lean<Pod>> = Api::namespaced(client.clone(), model.namespace);
+    let pods = pods.list(which).await.map_err(|error| Error::api(doing, error))?;
+    Ok(pods.items.into_iter().map(|Lean(pod)| pod).collect())
 }
 
 /// Whether the storage class of an unbound claim exists. A bound claim has no need of it.

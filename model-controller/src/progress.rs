@@ -3,7 +3,7 @@
 //! One task reads for the whole operator, a bounded number of logs a second, whatever the number of downloads. A line
 //! that is lost, forged or huge changes nothing but the figures of its own Model.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl ProgressLines {
         self.lines().insert(job_uid.to_owned(), progress.clone()).as_ref() != Some(progress)
     }
 
-    fn forget_all_but(&self, job_uids: &[String]) {
+    fn forget_all_but(&self, job_uids: &HashSet<String>) {
         self.lines().retain(|uid, _| job_uids.contains(uid));
     }
 }
@@ -75,7 +75,7 @@ pub(crate) async fn read_logs(
     loop {
         rounds.tick().await;
         let running = pods.state_filter(is_download);
-        let uids: Vec<String> = running.iter().filter_map(|pod| job_uid(pod)).collect();
+        let uids = running.iter().filter_map(|pod| job_uid(pod)).collect();
         lines.forget_all_but(&uids);
         let read = async |pod: Arc<Pod>| {
             starts.lock().await.tick().await;

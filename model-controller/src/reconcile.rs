@@ -14,6 +14,7 @@ use model_core::status::status;
 
 use crate::act::{Unwritten, write_children, write_status};
 use crate::context::Context;
+use crate::doubt::{Doubt, doubt};
 use crate::downloads::Stand;
 use crate::error::Error;
 use crate::events;
@@ -53,37 +54,63 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
     // Boxed: the objects are large, and every Model has a pass.
     let cached = Box::new(Children::cached(context, &persisted));
     let next = Next::of(context, model, &persisted, &cached, now);
-    let action = if next.is_settled(model) && !cached.is_stuck() {
-        next.leave(context, &persisted);
-        next.action(now)
-    } else {
+    let action = match next.doubt(model, &persisted, &cached, now) {
+        Doubt::Nothing => {
+            next.leave(context, &persisted);
+            next.action(now)
+        }
         // Boxed: most passes are over settled Models and should not pay for the size of this future.
-        Box::pin(act(context, &persisted, now)).await?
+        doubt => Box::pin(act(context, model, cached, next, doubt, now)).await?,
     };
     context.backoff.succeeded(&key(model));
     Ok(action)
 }
 
-/// The caches ask for a change: looks at the API server itself, decides again, and acts.
-async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Result<Action, Error> {
-    // What cannot be read cannot start: others go first. Where nobody answers, nobody else can start either.
-    let unread = |error: Error| {
-        if error.is_answer() {
-            context.downloads.is_gone(cached.namespace, cached.name);
-        }
-        error
-    };
-    let live = live_model(&context.client, cached).await.map_err(unread)?;
-    let is_there =
-        |model: &Model| model.metadata.deletion_timestamp.is_none() && model.uid().as_deref() == Some(cached.uid);
+/// The caches ask for a change: looks at the API server itself, as far as there is doubt, decides again, and acts.
+async fn act(
+    context: &Context,
+    cached: &Model,
+    children: Box<Children>,
+    next: Next,
+    doubt: Doubt,
+    now: Timestamp,
+) -> Result<Action, Error> {
+    let persisted = Persisted::try_from(cached)?;
+    let live = live_model(&context.client, &persisted).await;
+    let live = live.map_err(|error| unread(context, &persisted, error))?;
+    let is_there = |model: &Model| model.metadata.deletion_timestamp.is_none() && model.uid() == cached.uid();
     let Some(model) = live.filter(is_there) else {
         // Nothing tells of it again, so it must not keep its place in the line.
-        context.downloads.is_gone(cached.namespace, cached.name);
+        context.downloads.is_gone(persisted.namespace, persisted.name);
         return Ok(Action::await_change());
     };
     let persisted = Persisted::try_from(&model)?;
+    let is_newest = model.resource_version() == cached.resource_version();
+    if doubt == Doubt::First && is_newest {
+        match carry_out(context, &model, &persisted, &children, &next, now).await {
+            // There is something that no cache holds.
+            Err(Error::Raced { .. }) => {}
+            done => return done,
+        }
+    }
+    if doubt == Doubt::Download && is_newest {
+        let children = children.with_live_download(&context.client, &persisted).await;
+        let children = children.map_err(|error| unread(context, &persisted, error))?;
+        let next = Next::of(context, &model, &persisted, &children, now);
+        if next.doubt(&model, &persisted, &children, now) != Doubt::All {
+            next.leave(context, &persisted);
+            return carry_out(context, &model, &persisted, &children, &next, now).await;
+        }
+    }
+    Box::pin(act_on_all(context, &model, now)).await
+}
+
+/// Looks at all children, decides, and acts. `model` was read from the API server before.
+async fn act_on_all(context: &Context, model: &Model, now: Timestamp) -> Result<Action, Error> {
+    let persisted = Persisted::try_from(model)?;
+    let unread = |error: Error| unread(context, &persisted, error);
     let mut children = Box::pin(Children::live(&context.client, &persisted, now)).await.map_err(unread)?;
-    let mut next = Next::of(context, &model, &persisted, &children, now);
+    let mut next = Next::of(context, model, &persisted, &children, now);
     while let Some(look) = next.decision.wants.first() {
         match look {
             Look::Class => children.look_at_class(&context.client).await.map_err(unread)?,
@@ -91,32 +118,52 @@ async fn act(context: &Context, cached: &Persisted<'_>, now: Timestamp) -> Resul
                 children = Box::pin(children.with_users(&context.client, &persisted)).await.map_err(unread)?;
             }
         }
-        next = Next::of(context, &model, &persisted, &children, now);
+        next = Next::of(context, model, &persisted, &children, now);
     }
     // Not by the caches: they may not have seen the Job that the last pass made.
     next.leave(context, &persisted);
     if next.decision.writes.iter().any(Write::needs_the_newest_record) {
-        let again = live_model(&context.client, cached).await.map_err(unread)?;
+        let again = live_model(&context.client, &persisted).await.map_err(unread)?;
         if again.and_then(|again| again.resource_version()) != model.resource_version() {
             return Err(Error::Raced { doing: "decide on what is recorded" });
         }
     }
+    carry_out(context, model, &persisted, &children, &next, now).await
+}
+
+/// What cannot be read cannot start: others go first. Where nobody answers, nobody else can start either.
+fn unread(context: &Context, model: &Persisted, error: Error) -> Error {
+    if error.is_answer() {
+        context.downloads.is_gone(model.namespace, model.name);
+    }
+    error
+}
+
+/// Makes the writes of a decision, and records it.
+async fn carry_out(
+    context: &Context,
+    model: &Model,
+    persisted: &Persisted<'_>,
+    children: &Children,
+    next: &Next,
+    now: Timestamp,
+) -> Result<Action, Error> {
     let placement = children.placement.clone().unwrap_or_default();
-    let written = write_children(context, &persisted, &next.decision, children.claim.as_ref(), &placement).await;
+    let written = write_children(context, persisted, &next.decision, children.claim.as_ref(), &placement).await;
     let Err(unwritten) = written else {
-        record(context, &model, &next).await?;
+        record(context, model, next).await?;
         return Ok(next.action(now));
     };
     let Unwritten { write, error } = *unwritten;
     // Without an answer the Job may be there: the next look tells. One that somebody else made is seen in a moment.
     if write.takes_place() && error.is_answer() {
-        context.downloads.leaves(&persisted);
+        context.downloads.leaves(persisted);
     }
     if let Error::Refused { doing, message } = &error {
-        let seen = children.observed(context, &persisted, now);
-        let decision = next.decision.refused(&seen, &write, format!("could not {doing}: {message}"), now);
+        let seen = children.observed(context, persisted, now);
+        let decision = next.decision.clone().refused(&seen, &write, format!("could not {doing}: {message}"), now);
         let status = status(&seen, &decision, now);
-        record(context, &model, &Next { decision, status, stand: next.stand }).await?;
+        record(context, model, &Next { decision, status, stand: next.stand }).await?;
     }
     Err(error)
 }
@@ -154,9 +201,11 @@ impl Next {
         Self { decision, status, stand }
     }
 
-    fn is_settled(&self, model: &Model) -> bool {
+    /// What has to be read before this is acted on, if `children` are from caches.
+    fn doubt(&self, model: &Model, persisted: &Persisted, children: &Children, now: Timestamp) -> Doubt {
         let Decision { writes, wants, .. } = &self.decision;
-        writes.is_empty() && wants.is_empty() && model.status.as_ref() == Some(&self.status)
+        let is_settled = writes.is_empty() && wants.is_empty() && model.status.as_ref() == Some(&self.status);
+        doubt(persisted, children, (writes, wants), is_settled, now)
     }
 
     /// Gives the place in the line up, where it is of no use.

@@ -19,7 +19,6 @@ pub(crate) fn watch_shared_claims(
     let (cache, writer) = store();
     let not_ours = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}")).timeout(WATCH_SECONDS);
     let watched = namespaces.watch(client, not_ours).modify(|claim: &mut PersistentVolumeClaim| {
-        claim.metadata.managed_fields = None;
         claim.metadata.annotations = None;
         claim.metadata.labels = None;
     });

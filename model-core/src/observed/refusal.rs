@@ -23,9 +23,10 @@ pub struct Podless {
 }
 
 /// What is known of why a Job has no pod, or why its pod does not start. Only Events tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Refusal {
     /// Nobody read its Events.
+    #[default]
     NotRead,
     /// Its Events do not tell.
     Unknown,
