@@ -1,6 +1,7 @@
 //! A control plane of its own, and what its API server was asked.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -103,15 +104,17 @@ impl Requests {
         keys.iter().filter_map(|key| self.0.get(*key)).sum()
     }
 
-    /// How many there were whose key passes.
-    pub fn matching(&self, passes: impl Fn(&str) -> bool) -> u64 {
-        self.0.iter().filter(|(key, _)| passes(key)).map(|(_, count)| count).sum()
+    /// How many there were of all.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
     }
+}
 
-    /// All of those whose key passes, for people.
-    pub fn list(&self, passes: impl Fn(&str) -> bool) -> String {
-        let all = self.0.iter().filter(|(key, _)| passes(key)).map(|(key, count)| format!("{count} {key}"));
-        all.collect::<Vec<_>>().join(", ")
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(|(key, count)| format!("{count} {key}")).collect();
+        f.write_str(if all.is_empty() { "none" } else { "" })?;
+        f.write_str(&all.join(", "))
     }
 }
 
@@ -138,6 +141,6 @@ mod tests {
         assert_eq!(request(line), Some(("PATCH jobs/status".to_owned(), 12)));
         let requests = |count| Requests(BTreeMap::from([("POST jobs".to_owned(), count)]));
         assert_eq!(requests(7).since(&requests(5)).of(&["POST jobs", "POST pods"]), 2);
-        assert_eq!(requests(7).since(&requests(7)).list(|_| true), "");
+        assert_eq!(requests(7).since(&requests(7)).to_string(), "none");
     }
 }

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use model_core::api::{Model, Phase};
+use model_core::labels::MODEL;
+use model_core::names::claim_name;
 use serde_json::json;
 
 use crate::cluster::{Cluster, NAMESPACE, Requests};
@@ -122,15 +125,16 @@ async fn create(client: Client, models: usize) -> anyhow::Result<()> {
         .await
 }
 
-/// Completes every Job as soon as it is there, in place of nodes.
+/// Gives every claim a volume and completes every Job as soon as they are there, in place of provisioner and nodes.
 async fn complete_jobs(client: Client) -> anyhow::Result<()> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), NAMESPACE);
     let jobs: Api<Job> = Api::namespaced(client, NAMESPACE);
     let created = watcher(jobs.clone(), watcher::Config::default()).try_filter_map(async |event| match event {
         watcher::Event::Apply(job) | watcher::Event::InitApply(job) => Ok(Some(job)),
         _ => Ok(None),
     });
-    let now = "2026-01-01T00:00:00Z";
-    let status = json!({ "status": {
+    let status = |now: &str| {
+        json!({ "status": {
         "startTime": now,
         "completionTime": now,
         "succeeded": 1,
@@ -139,19 +143,26 @@ async fn complete_jobs(client: Client) -> anyhow::Result<()> {
             { "type": "SuccessCriteriaMet", "status": "True", "lastTransitionTime": now },
             { "type": "Complete", "status": "True", "lastTransitionTime": now },
         ],
-    } });
+    } })
+    };
     let open = created.map_err(anyhow::Error::from).try_filter(|job| {
         let ended = job.status.as_ref().is_some_and(|status| status.completion_time.is_some());
         std::future::ready(!ended)
     });
+    let bound = json!({ "status": {
+        "phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": { "storage": "40Gi" },
+    } });
     open.try_for_each_concurrent(AT_ONCE, async |job| {
-        jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(&status)).await?;
+        let model = job.labels().get(MODEL).context("a Job without the label of its Model")?;
+        claims.patch_status(&claim_name(model), &PatchParams::default(), &Patch::Merge(&bound)).await?;
+        let now = job.creation_timestamp().context("a Job without the time of its creation")?.0.to_string();
+        jobs.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(&status(&now))).await?;
         Ok(())
     })
     .await
 }
 
-/// Waits until so many Models are Ready. Looks rarely: the list costs the API server.
+/// Waits until so many Models are Ready.
 async fn all_ready(cluster: &Cluster, models: usize) -> anyhow::Result<()> {
     let api: Api<Model> = Api::namespaced(cluster.client(), NAMESPACE);
     let mut changes = watcher(api, watcher::Config::default()).boxed();
@@ -185,10 +196,10 @@ async fn settled(controller: &Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Leaves out what the bench asked: it creates Models, completes Jobs, and watches both.
+/// Leaves out what the bench asked: it creates Models, binds claims, completes Jobs, and watches.
 fn without_ours(requests: &Requests) -> Requests {
     requests.only(|key| {
-        let of_the_bench = ["POST models", "PATCH jobs/status"].contains(&key);
+        let of_the_bench = ["POST models", "PATCH persistentvolumeclaims/status", "PATCH jobs/status"].contains(&key);
         let of_the_api_server =
             ["leases", "apiservices", "endpoint", "openapi", "limitranges"].iter().any(|other| key.contains(other));
         !of_the_bench && !of_the_api_server

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use crate::controller::{self, LIFE};
+use crate::controller::{self, LIFE, is_write};
 use crate::webhook::{self, Overload, Round, TIME_LIMIT};
 
 /// What the operator in Go took for 10,000 requests: CPU-seconds for pods that ask for a model and for others, and MiB idle
@@ -86,18 +86,18 @@ pub fn controller(all: &[controller::Findings]) -> String {
             go(|go| go.2),
             findings.requests.of(&LIFE) as f64 / findings.models as f64,
             findings.restart.cpu,
-            findings.restart_requests.matching(|_| true),
+            findings.restart_requests.total(),
             idle * 60.0 / quiet.as_secs_f64(),
         );
     }
     text.push('\n');
     for findings in all {
         let models = findings.models;
-        let _ = writeln!(text, "- {models} Models, writes: {}", findings.requests.list(controller::is_write));
-        let _ =
-            writeln!(text, "- {models} Models, reads: {}", findings.requests.list(|key| !controller::is_write(key)));
-        let _ = writeln!(text, "- {models} Models, restart: {}", findings.restart_requests.list(|_| true));
-        let _ = writeln!(text, "- {models} Models, idle: {}", findings.idle_requests.list(|_| true));
+        let (writes, reads) = (findings.requests.only(is_write), findings.requests.only(|key| !is_write(key)));
+        let _ = writeln!(text, "- {models} Models, writes: {writes}");
+        let _ = writeln!(text, "- {models} Models, reads: {reads}");
+        let _ = writeln!(text, "- {models} Models, restart: {}", findings.restart_requests);
+        let _ = writeln!(text, "- {models} Models, idle: {}", findings.idle_requests);
     }
     text
 }
