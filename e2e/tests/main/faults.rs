@@ -12,6 +12,7 @@ use model_core::api::{Model, Phase};
 use test_hub::{Fault, Rule};
 
 use crate::gates::{deployment, read};
+use crate::rbac;
 use crate::scene::{PATIENCE, Scene, digests, hugging_face, noise};
 
 /// Of the way to the hub, in the node's network.
@@ -44,6 +45,8 @@ async fn loses(scene: &Scene, component: &str) -> Result<(), Error> {
     }
     scene.node.take_away(component, away())?;
     back(&scene.cluster, &scene.node, component).await;
+    // A new API server logs as it was started to.
+    rbac::listen(scene.cluster.kubectl())?;
 
     scene.ready("short").await?;
     scene.ready("tiny").await?;

@@ -28,7 +28,7 @@ const CHECKED_BY_ADMISSION: [(&str, &str, &str); 2] = [
     ("", "persistentvolumeclaims", "delete"),
 ];
 
-/// Has the API server log every request from now on, whatever it was started with.
+/// Has the API server log every request from now on, until it is started again.
 pub fn listen(mut kubectl: Command) -> Result<(), Error> {
     let level = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     std::fs::write(level.path(), "3").expect("a temporary file can be written");
