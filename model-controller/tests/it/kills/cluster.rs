@@ -15,6 +15,8 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, P
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use model_core::api::Model;
+use model_core::labels::CONTENT_ID;
+use model_core::names::job_name;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -94,8 +96,11 @@ impl Cluster {
                 free(&self.jobs, job).await;
             } else if is_left(&job.metadata) {
                 delete(&self.jobs, job).await;
-            } else if !has_ended(job) {
-                self.run(job, own.first().copied(), &named).await;
+            } else if own.is_empty() && !has_ended(job) {
+                let created = self.pods.create(&PostParams::default(), &pod_of(job)).await;
+                created.map(drop).expect("a pod");
+            } else if !has_ended(job) && !is_unnoticed(job, &models) {
+                self.run(job, own[0], &named).await;
             }
         }
     }
@@ -112,11 +117,7 @@ impl Cluster {
     }
 
     /// In one round a Job gets its pod, in the next both end.
-    async fn run(&self, job: &Job, pod: Option<&Pod>, named: &BTreeSet<String>) {
-        let Some(pod) = pod else {
-            let created = self.pods.create(&PostParams::default(), &pod_of(job)).await;
-            return created.map(drop).expect("a pod");
-        };
+    async fn run(&self, job: &Job, pod: &Pod, named: &BTreeSet<String>) {
         let comes = if job.name_any().starts_with("model-prune-") { self.past().pod_at_rename.take() } else { None };
         if let Some(pod) = comes {
             self.pods.create(&PostParams::default(), &pod).await.expect("the pod is accepted");
@@ -133,6 +134,17 @@ impl Cluster {
         let status = end_of_job(&self.jobs.clone().into_client(), condition).await;
         patch_status(&self.jobs, &job.name_any(), &status).await;
     }
+}
+
+/// Whether no controller has recorded yet that this download runs. One that ends before that is told of by its end only, and
+/// that is another history.
+fn is_unnoticed(job: &Job, models: &[Model]) -> bool {
+    let model = models.iter().find(|model| job.name_any() == job_name(&model.name_any()));
+    let content = job.annotations().get(CONTENT_ID);
+    model.is_some_and(|model| {
+        let download = model.status.as_ref().and_then(|status| status.download.as_ref());
+        download.is_none_or(|download| Some(&download.id) != content || download.started_at.is_none())
+    })
 }
 
 impl Witness for Cluster {
