@@ -269,8 +269,7 @@ impl Controller {
     }
 }
 
-/// A watch of our children of one kind: a cache and its changes, deletions included. `trim` takes out what no pass reads: a
-/// cache holds every object for as long as there is one.
+/// A watch of our children of one kind: a cache and its changes, deletions included.
 fn children<K>(
     client: &Client,
     namespaces: &Namespaces,
@@ -307,7 +306,8 @@ fn trim_pod(pod: &mut Pod) {
     *spec = PodSpec { node_name, volumes, ..PodSpec::default() };
 }
 
-/// A watch of these namespaces that fills a cache and goes on after errors.
+/// A watch of these namespaces that fills a cache and goes on after errors. `trim` takes out what no pass reads: a cache
+/// holds every object for as long as there is one.
 pub(crate) fn watch<K>(
     client: &Client,
     namespaces: &Namespaces,
@@ -325,11 +325,7 @@ where
         + Sync
         + 'static,
 {
-    let watched = namespaces.watch(client, config.timeout(WATCH_SECONDS)).modify(move |object: &mut K| {
-        object.meta_mut().managed_fields = None;
-        trim(object);
-    });
-    reflector(writer, watched)
+    reflector(writer, namespaces.watch(client, config.timeout(WATCH_SECONDS)).modify(trim))
 }
 
 /// The Model that a child belongs to.

@@ -2,13 +2,13 @@
 
 use futures::Stream;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
+use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use model_core::labels::{MANAGED_BY, MANAGER};
 use model_watch::Namespaces;
 
-use crate::controller::{WATCH_SECONDS, WatchedModel};
+use crate::controller::{WatchedModel, watch};
 
 /// A cache of all claims of these namespaces that are not the operator's, and its changes, deletions included. A claim's labels and
 /// annotations are left out: of most claims nothing is ever asked.
@@ -17,12 +17,12 @@ pub(crate) fn watch_shared_claims(
     namespaces: &Namespaces,
 ) -> (Store<PersistentVolumeClaim>, impl Stream<Item = Result<PersistentVolumeClaim, watcher::Error>> + Send + use<>) {
     let (cache, writer) = store();
-    let not_ours = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}")).timeout(WATCH_SECONDS);
-    let watched = namespaces.watch(client, not_ours).modify(|claim: &mut PersistentVolumeClaim| {
+    let not_ours = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}"));
+    let trim = |claim: &mut PersistentVolumeClaim| {
         claim.metadata.annotations = None;
         claim.metadata.labels = None;
-    });
-    (cache, reflector(writer, watched).touched_objects())
+    };
+    (cache, watch(client, namespaces, writer, not_ours, trim).touched_objects())
 }
 
 /// The Models whose files lie on this claim although it is not theirs.
