@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, cgroups, command, directories, directories::hex, node::RUNTIME_SOCKETS};
+use crate::{Error, cgroups, command, directories, directories::hex, node::RUNTIME_SOCKETS, supervisor};
 
 /// How much of Kubernetes a cluster runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +118,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills a component (`etcd`, `kube-apiserver`) and has it started again after so long, in whole seconds. Does not wait for
-    /// that.
+    /// Kills a component, as the files in `components/` name them (`etcd`, `kubelet`, `kubelet-2`), and has it started again
+    /// after so long, in whole seconds. Does not wait for that.
     ///
     /// # Errors
     /// When no such component runs, or it cannot be killed.
@@ -137,8 +137,10 @@ impl Cluster {
         self.dir.join("away").join(component).exists()
     }
 
-    /// The process of a component. All that are told their directory are of this cluster.
+    /// The process that a component's script became. Kubelets differ in their arguments only, and all name their directory.
     fn process_of(&self, component: &str) -> io::Result<Pid> {
+        let none = || io::Error::new(io::ErrorKind::NotFound, format!("no {component} runs in {}", self.dir.display()));
+        let script = fs::read_to_string(self.dir.join("components").join(component)).map_err(|_| none())?;
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
             else {
@@ -146,12 +148,11 @@ impl Cluster {
             };
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line);
-            let program = line.split('\0').next().unwrap_or_default();
-            if Path::new(program).ends_with(component) && line.contains(&*self.dir.to_string_lossy()) {
+            if supervisor::script(line.trim_end_matches('\0').split('\0')) == script {
                 return Ok(pid);
             }
         }
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("no {component} runs in {}", self.dir.display())))
+        Err(none())
     }
 
     /// Ends the cluster and removes all that it left.

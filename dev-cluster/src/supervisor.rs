@@ -1,7 +1,6 @@
 //! Starts a cluster's supervisor and has it run components.
 
 use std::{
-    fmt::Write as _,
     fs,
     fs::File,
     io::Write as _,
@@ -61,11 +60,8 @@ impl Supervisor {
 
     /// Has the supervisor run a program. The command line is kept in `components/`, to be read and tried by people.
     pub(crate) fn start(&mut self, component: &str, program: &Path, args: &[String]) -> Result<(), Error> {
-        let mut script = format!("exec {}", quoted(&program.to_string_lossy()));
-        for arg in args {
-            let _ = write!(script, " \\\n    {}", quoted(arg));
-        }
-        script.push('\n');
+        let program = program.to_string_lossy();
+        let script = script(std::iter::once(&*program).chain(args.iter().map(String::as_str)));
         self.cluster.write(&format!("components/{component}"), &script)?;
         self.tell(&format!("start {component}\n"))
     }
@@ -143,6 +139,12 @@ impl Drop for Supervisor {
             eprintln!("dev-cluster: {error:?}; the next start sweeps it");
         }
     }
+}
+
+/// A shell script that becomes the program that the first word names. The same for the same words, and for no others.
+pub(crate) fn script<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<_> = words.map(quoted).collect();
+    format!("exec {}\n", words.join(" \\\n    "))
 }
 
 /// A word that the shell takes as it is.

@@ -6,6 +6,7 @@ use std::{
     fs,
     io::Write as _,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use dev_cluster::{Node, NodeOptions, WORKER_TAINT};
@@ -51,6 +52,16 @@ fn two_nodes_share_a_network_and_keep_their_disks() {
     // Without a toleration nothing is put on the worker.
     kubectl(&["wait", "--for=condition=PodScheduled", "pod/plain", "--timeout=30s"]);
     assert_eq!(kubectl(&["get", "pod", "plain", "-o", "jsonpath={.spec.nodeName}"]), name);
+
+    // Each kubelet is taken away by itself, and comes back to its pods.
+    let answers =
+        |pod: &str| node.kubectl().args(["exec", pod, "--", "true"]).output().expect("it runs").status.success();
+    for (kubelet, its, other) in [("kubelet", "first", "second"), ("kubelet-2", "second", "first")] {
+        node.cluster().take_away(kubelet, Duration::from_secs(2)).expect("it runs");
+        assert!(answers(other), "{other} does not need {kubelet}");
+        assert!(!answers(its), "{its} needs {kubelet}");
+        eventually("the kubelet answers again", || !node.cluster().is_away(kubelet) && answers(its));
+    }
 
     let dir = node.cluster().dir().to_owned();
     kill_9(node.cluster().supervisor_pid().expect("it runs"));
