@@ -90,10 +90,10 @@ semver: ## Compare the public API of the libraries with an earlier revision (BAS
 	@ci/semver
 
 .PHONY: faults
-faults: ## The long forms of the fault tests: the loader killed at 200 random moments, the controller at each write and on a node; API server, etcd and hub away for a minute (50 minutes)
+faults: ## The long forms of the fault tests: the loader killed at 200 random moments, the controller at each write, everybody on a node 200 times; API server, etcd and hub away for a minute (75 minutes)
 	MODEL_LOADER_KILLS=200 cargo test -p model-loader --test loader kills
 	MODEL_CONTROLLER_KILLS=all cargo test -p model-controller --test it kills -- --nocapture
-	MODEL_E2E_KILL_ROUNDS=10 cargo test -p e2e --test main -- controller_killed
+	MODEL_E2E_KILL_ROUNDS=200 cargo test -p e2e --test main -- killed
 	MODEL_E2E_AWAY_SECONDS=60 cargo test -p e2e --test main -- api_server_away etcd_away hub_cut_off
 
 .PHONY: oldest

@@ -42,6 +42,14 @@ impl Cluster {
         Ok(Self { kubectl: kubectl.to_owned(), kubeconfig: kubeconfig.to_owned(), client })
     }
 
+    /// The same cluster with a client of its own, which belongs to the current tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Cluster::connect`].
+    pub async fn again(&self) -> Result<Self, Error> {
+        Self::connect(&self.kubectl, &self.kubeconfig).await
+    }
+
     /// The client.
     #[must_use]
     pub fn client(&self) -> Client {

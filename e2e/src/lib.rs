@@ -6,6 +6,7 @@
 //! - [`deploy`]: the operator inside a cluster, from its chart.
 //! - [`hub`]: the model hub as a pod.
 //! - [`cluster`]: a cluster as its user sees it.
+//! - [`schedule`]: who is killed, and when.
 //! - [`wait`]: waiting by watching, with a deadline and a report.
 
 pub mod cluster;
@@ -15,6 +16,7 @@ mod error;
 pub mod hub;
 pub mod images;
 pub mod report;
+pub mod schedule;
 pub mod wait;
 
 pub use cluster::{Answer, Cluster};

@@ -1,54 +1,48 @@
-//! The controller is killed again and again, as when its node loses power, and in the end nobody can tell.
+//! Everybody is killed again and again, as when a machine loses power, and in the end nobody can tell.
+//!
+//! `MODEL_E2E_KILL_ROUNDS` says how many kills, `MODEL_E2E_KILL_SEED` which ones.
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use e2e::deploy::{NAMESPACE, rolled_out, set_controller_env};
-use e2e::{Cluster, Error};
-use futures::FutureExt;
+use e2e::hub::Files;
+use e2e::{Cluster, Error, report};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use model_core::api::{Content, Model, Phase};
-use model_core::labels::REFRESH;
+use model_core::labels::{GROUP, REFRESH};
+use serde_json::json;
 use test_hub::{Fault, Rule};
 
+use crate::askers::{Asked, ask, has_model};
 use crate::gates::{deployment, read};
-use crate::processes;
+use crate::killer::Killer;
 use crate::prunes::{eleven_minutes_pass, revisions};
-use crate::scene::{PATIENCE, Scene, digests, files, hugging_face};
+use crate::scene::{Scene, digest_script, digests, files, hugging_face, parse_digests, pod};
 
-/// Slow enough that a download lasts for some seconds.
-const BYTES_PER_SECOND: u64 = 1_000_000;
-/// A controller is killed so long after the one before it at the least, and after as much more at the most.
-const LIFE: Duration = Duration::from_secs(2);
-const CONTROLLER: &str = "app.kubernetes.io/name=model-controller";
+/// Slow enough that a download lasts longer than a kill is waited with.
+const BYTES_PER_SECOND: u64 = 500_000;
+/// So many Models live side by side, each in a namespace of its own, so that there is nearly always a download.
+const SIDE_BY_SIDE: usize = 2;
+/// A loader that dies loses what was on its way and was not written yet. In percent of the content.
+const LOST_BY_A_KILL: usize = 25;
 
-/// `MODEL_E2E_KILL_ROUNDS` and `MODEL_E2E_KILL_SEED` say how often, and when.
-pub async fn the_controller_is_killed_again_and_again(scene: Scene) -> Result<(), Error> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let (rounds, seed) = (number("MODEL_E2E_KILL_ROUNDS"), number("MODEL_E2E_KILL_SEED"));
+pub async fn everybody_is_killed_again_and_again(scene: Scene) -> Result<(), Error> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("MODEL_E2E_KILL_SEED").unwrap_or(1);
+    let rounds = number("MODEL_E2E_KILL_ROUNDS").and_then(|rounds| usize::try_from(rounds).ok()).unwrap_or(12);
+    println!("MODEL_E2E_KILL_SEED={seed} MODEL_E2E_KILL_ROUNDS={rounds}");
     // One that waits for no lease, so that each kill falls into work. That another replica takes over shows elsewhere.
     replicas(&scene.cluster, "1", "MODEL_CONTROLLER_LEADER_ELECTION=false")?;
-    let killer = Killer::start(&scene.cluster, seed);
-    let all = async {
-        for round in 1..=rounds {
-            live(&scene, round).await?;
-        }
-        Ok::<_, Error>(())
-    };
-    let outcome = AssertUnwindSafe(all).catch_unwind().await;
-    let kills = killer.stop();
-    println!("controller_killed: {kills} kills in {rounds} rounds, seed {seed}");
-    // Whatever came of it: the scenarios after this one need the controller as it was.
+    let outcome = catch_unwind(AssertUnwindSafe(|| play(&scene, seed, rounds)));
+    // Whatever came of it: the scenarios after this one need everybody.
     replicas(&scene.cluster, "2", "MODEL_CONTROLLER_LEADER_ELECTION-")?;
-    outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
-    assert!(kills > 2, "hardly anything was killed");
-    Ok(())
+    rolled_out(&scene.cluster, "model-webhook")?;
+    scene.cluster.run(&["wait", "nodes", "--all", "--for=condition=Ready", "--timeout=60s"])?;
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn replicas(cluster: &Cluster, count: &str, variable: &str) -> Result<(), Error> {
@@ -58,9 +52,88 @@ fn replicas(cluster: &Cluster, count: &str, variable: &str) -> Result<(), Error>
     set_controller_env(cluster, &[variable])
 }
 
-/// Everything that happens to a Model, from the first download to its deletion.
-async fn live(scene: &Scene, round: u64) -> Result<(), Error> {
-    let repository = |name: &str| scene.repository(&format!("{name}-{round}"));
+/// Lives are lived side by side until everybody was killed who was due.
+fn play(scene: &Scene, seed: u64, rounds: usize) -> Result<(), Error> {
+    let killer = Killer::new(&scene.cluster, &scene.node);
+    let places: Vec<_> = (1..=SIDE_BY_SIDE).map(|place| format!("{}-{place}", scene.namespace)).collect();
+    for place in &places {
+        scene.cluster.run(&["create", "namespace", place])?;
+    }
+    let (outcomes, asked) = thread::scope(|scope| {
+        let kills = scope.spawn(|| killer.kill(seed, rounds));
+        let asking = scope.spawn(|| {
+            apart(scene, &scene.namespace, async |scene| Ok(ask(&scene.cluster, &places, || killer.is_over()).await))
+        });
+        let living: Vec<_> = places.iter().map(|place| scope.spawn(|| lives(scene, place, &killer))).collect();
+        let outcomes: Vec<_> = living.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        killer.stop();
+        kills.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (outcomes, asking.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let asked = asked?;
+    let mut sum = Lives::default();
+    for outcome in outcomes {
+        let lives = outcome.unwrap_or_else(|panic| resume_unwind(panic))?;
+        sum = Lives { number: sum.number + lives.number, most_sent: sum.most_sent.max(lives.most_sent) };
+    }
+    let Asked { injected, refused, plain } = asked;
+    println!(
+        "killed: seed {seed}, {killer}, in {} lives; at most {} % of a content's bytes were sent; {injected} times a pod \
+         that asked was injected, {refused} times refused",
+        sum.number, sum.most_sent
+    );
+    assert_eq!(killer.number(), rounds);
+    assert!(plain.is_empty(), "let in without the model: {plain:?}");
+    assert!(injected > 0, "nobody was let in");
+    for place in &places {
+        scene.cluster.run(&["delete", "namespace", place, "--wait=false"])?;
+    }
+    Ok(())
+}
+
+/// Does something on this thread alone, in a namespace.
+fn apart<T>(scene: &Scene, namespace: &str, act: impl AsyncFnOnce(Scene) -> Result<T, Error>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be made").block_on(async {
+        let cluster = scene.cluster.again().await?;
+        act(Scene { cluster, namespace: namespace.to_owned(), unsteady: true, ..scene.clone() }).await
+    })
+}
+
+/// What was lived in one place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lives {
+    number: usize,
+    /// What was sent of a content, in percent of its size.
+    most_sent: usize,
+}
+
+/// One life after the other in one place. One that fails ends it for all.
+fn lives(scene: &Scene, place: &str, killer: &Killer) -> Result<Lives, Error> {
+    let live = || {
+        apart(scene, place, async |scene| {
+            let mut lives = Lives::default();
+            while lives.number == 0 || !killer.is_done() {
+                lives.number += 1;
+                lives.most_sent = lives.most_sent.max(live(&scene, lives.number, killer).await?);
+            }
+            Ok(lives)
+        })
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(live));
+    if !matches!(outcome, Ok(Ok(_))) {
+        killer.stop();
+    }
+    outcome.unwrap_or_else(|panic| {
+        eprintln!("{}", report::namespace(&scene.cluster, place));
+        resume_unwind(panic)
+    })
+}
+
+/// Everything that happens to a Model, from the first download to its deletion. Gives how much was sent of a content at
+/// the most, in percent.
+async fn live(scene: &Scene, life: usize, killer: &Killer) -> Result<usize, Error> {
+    let repository = |name: &str| scene.repository(&format!("{name}-{life:03}"));
     let (first, second) = (files(&repository("first")), files(&repository("second")));
     for (name, content) in [("first", &first), ("second", &second)] {
         scene.hub.repository(&repository(name), content)?;
@@ -73,28 +146,42 @@ async fn live(scene: &Scene, round: u64) -> Result<(), Error> {
     scene.apply(&deployment())?;
     read(scene, &first).await?;
     let old = offered(scene, None).await?;
-    jobs_did_it(scene, 1).await;
+    let kills = jobs_did_it(scene, killer).await;
+    let sent_first = sent(scene, &repository("first"), &first, kills).await?;
 
-    // The pods keep what they have.
+    // The pods keep what they have, and one that comes finds one or the other.
     scene.model("tiny", &hugging_face(&repository("second")))?;
+    scene.apply(&pod(
+        "comes",
+        &json!({ "inject": "tiny", "when-not-ready": "wait" }),
+        &digest_script("/models/tiny"),
+    ))?;
     let new = offered(scene, Some(&old)).await?;
+    let kills = jobs_did_it(scene, killer).await;
+    let found = parse_digests(&scene.log("comes").await?);
+    assert!(found == digests(&first) || found == digests(&second), "{found:?}");
     read(scene, &first).await?;
+    who_asked_has_it(scene).await;
+    scene.kubectl(&["delete", "pod", "comes"])?;
     scene.kubectl(&["delete", "deployment", "early", "--cascade=foreground"])?;
     scene.gone::<Deployment>("early").await?;
     pruned(scene).await?;
-    assert_eq!(&revisions(scene, &format!("pruned-{round}")).await?, std::slice::from_ref(&new.id));
+    assert_eq!(&revisions(scene, "pruned").await?, std::slice::from_ref(&new.id));
 
     scene.kubectl(&["annotate", "model", "tiny", &format!("{REFRESH}=2026-11-21T00:00:00Z")])?;
     let fresh = offered(scene, Some(&new)).await?;
     assert_eq!(fresh.resolved_revision, new.resolved_revision);
     assert_eq!(scene.digests("tiny").await?, digests(&second));
-    jobs_did_it(scene, 1).await;
+    let kills = kills + jobs_did_it(scene, killer).await;
+    let sent_second = sent(scene, &repository("second"), &second, kills).await?;
 
+    who_asked_has_it(scene).await;
     scene.kubectl(&["delete", "pods", "--all", "--grace-period=1"])?;
     scene.kubectl(&["delete", "model", "tiny"])?;
     scene.gone::<Model>("tiny").await?;
     scene.gone::<Job>("model-download-tiny").await?;
-    scene.gone::<PersistentVolumeClaim>("model-tiny").await
+    scene.gone::<PersistentVolumeClaim>("model-tiny").await?;
+    Ok(sent_first.max(sent_second))
 }
 
 /// Waits until content other than `not` is offered, and nothing newer is wanted.
@@ -108,12 +195,41 @@ async fn offered(scene: &Scene, not: Option<&Content>) -> Result<Content, Error>
         .await
 }
 
-/// Of each content there was one attempt.
-async fn jobs_did_it(scene: &Scene, attempts: i32) {
+/// One Job downloaded what is offered, and nothing of any Job failed but the pods whose loader was killed. Gives how many
+/// these were.
+async fn jobs_did_it(scene: &Scene, killer: &Killer) -> usize {
     let status = scene.api::<Model>().get("tiny").await.expect("the Model is there").status.unwrap_or_default();
-    assert_eq!(status.download.map(|download| download.attempt), Some(attempts), "a kill starts no download anew");
+    assert_eq!(status.download.map(|download| download.attempt), Some(1), "a kill starts no download anew");
     let jobs = scene.api::<Job>().list(&ListParams::default()).await.expect("Jobs can be listed").items;
-    assert!(jobs.iter().all(|job| job.status.as_ref().is_none_or(|status| status.failed.unwrap_or(0) == 0)));
+    let mut kills = 0;
+    for Job { metadata, status, .. } in jobs {
+        let of_this = killer.of_job(&metadata.uid.unwrap_or_default());
+        let failed = status.and_then(|status| status.failed).unwrap_or(0);
+        assert!(
+            usize::try_from(failed).is_ok_and(|failed| failed <= of_this),
+            "{failed} failed, {of_this} were killed"
+        );
+        kills += of_this;
+    }
+    kills
+}
+
+/// How much the hub sent of a content, in percent.
+async fn sent(scene: &Scene, repository: &str, content: &Files, kills: usize) -> Result<usize, Error> {
+    let sent = scene.hub.stats(&scene.cluster).await?.containing(repository).bytes;
+    let size: usize = content.values().map(Vec::len).sum();
+    let percent = usize::try_from(sent).unwrap_or(usize::MAX) * 100 / size;
+    assert!(percent < 110 + kills * LOST_BY_A_KILL, "{percent} % of {repository} were sent, with {kills} kills");
+    Ok(percent)
+}
+
+/// Each pod that asked for the Model and was let in mounts its content.
+async fn who_asked_has_it(scene: &Scene) {
+    let pods = scene.api::<Pod>().list(&ListParams::default()).await.expect("pods can be listed").items;
+    let inject = format!("{GROUP}/inject");
+    let asked = |pod: &&Pod| pod.metadata.annotations.as_ref().is_some_and(|given| given.contains_key(&inject));
+    let plain: Vec<_> = pods.iter().filter(asked).filter(|pod| !has_model(pod)).collect();
+    assert!(plain.is_empty(), "let in without the model: {plain:?}");
 }
 
 async fn pruned(scene: &Scene) -> Result<(), Error> {
@@ -129,70 +245,4 @@ async fn pruned(scene: &Scene) -> Result<(), Error> {
             model.status.as_ref()?.earlier.is_empty().then_some(())
         })
         .await
-}
-
-/// Kills the controller's processes at seeded moments, on a thread of its own, until it is told to stop.
-struct Killer {
-    over: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<usize>>,
-}
-
-impl Killer {
-    fn start(cluster: &Cluster, seed: u64) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let (stop, cluster) = (over.clone(), cluster.clone());
-        let thread = thread::spawn(move || {
-            let (mut kills, mut state) = (0, seed);
-            while wait(&stop, next(&mut state)) {
-                match kill(&cluster) {
-                    Ok(killed) => kills += usize::from(killed),
-                    Err(error) => eprintln!("nothing was killed: {error}"),
-                }
-            }
-            kills
-        });
-        Self { over, thread: Some(thread) }
-    }
-
-    /// How often it killed.
-    fn stop(mut self) -> usize {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or(0)
-    }
-}
-
-impl Drop for Killer {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Between one and two lives, by `SplitMix64`.
-fn next(state: &mut u64) -> Duration {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    LIFE + Duration::from_millis(mixed % 2000)
-}
-
-/// Whether to go on after so long.
-fn wait(over: &AtomicBool, duration: Duration) -> bool {
-    let until = Instant::now() + duration.min(Duration::from_secs(PATIENCE));
-    while Instant::now() < until && !over.load(Ordering::Relaxed) {
-        thread::sleep(Duration::from_millis(20));
-    }
-    !over.load(Ordering::Relaxed)
-}
-
-/// Kills the controller's processes, and then has new pods made at once: the kubelet would wait ever longer. `false`: there
-/// were none.
-fn kill(cluster: &Cluster) -> Result<bool, Error> {
-    let uids = processes::uids(cluster, "model-controller")?;
-    let processes = processes::of_pods(&uids, "model-controller");
-    if processes.is_empty() {
-        return Ok(false);
-    }
-    let killed = processes::signal("-KILL", &processes);
-    cluster.run(&["-n", NAMESPACE, "delete", "pods", "-l", CONTROLLER, "--grace-period=0", "--force"])?;
-    Ok(killed)
 }

@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p e2e -- WORD…` runs the scenarios whose name contains one of the words. Those of [`on_request`] run only so.
 
+mod askers;
 mod authority;
 mod broken;
 mod cert_manager;
@@ -13,6 +14,7 @@ mod denials;
 mod failures;
 mod faults;
 mod gates;
+mod killer;
 mod kills;
 mod leader;
 mod memory;
@@ -152,7 +154,7 @@ fn alone() -> Vec<Scenario> {
         scenario("no_default_storage_class", failures::no_default_storage_class),
         scenario("private_authority", authority::downloads_from_a_hub_that_only_a_private_authority_vouches_for),
         scenario("controller_restarts", progress::the_controller_restarts_in_the_middle_of_a_download),
-        scenario("controller_killed", kills::the_controller_is_killed_again_and_again),
+        scenario("killed", kills::everybody_is_killed_again_and_again),
         scenario("leader_gone", leader::the_other_replica_goes_on_when_the_leader_is_gone),
         scenario("webhook_down", webhook_down::without_the_webhook_only_pods_with_models_are_refused),
         scenario("webhook_hangs", webhook_down::a_webhook_that_hangs_is_a_timeout),

@@ -1,33 +1,41 @@
-//! The processes of the operator's pods, as the machine under the node sees them.
+//! The processes of pods, as the machine under the node sees them.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use e2e::deploy::NAMESPACE;
-use e2e::{Cluster, Error};
-
-/// UIDs of the pods of one of the operator's Deployments.
-pub fn uids(cluster: &Cluster, deployment: &str) -> Result<Vec<String>, Error> {
-    let label = format!("app.kubernetes.io/name={deployment}");
-    let uids = cluster.run(&["-n", NAMESPACE, "get", "pods", "-l", &label, "-o=jsonpath={.items[*].metadata.uid}"])?;
-    Ok(uids.split_whitespace().map(str::to_owned).collect())
+/// A process in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub id: String,
+    /// The pod's UID.
+    pub pod: String,
+    /// The words behind the program's name.
+    pub arguments: Vec<String>,
 }
 
-/// Ids of the processes in these pods whose command line contains a word. Other nodes on this machine run the same.
-pub fn of_pods(uids: &[String], word: &str) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").expect("/proc can be read").flatten();
+/// The processes of a program, named as its image names it, in all pods of this cluster: others on this machine run the same.
+pub fn of_program(cluster: &dev_cluster::Cluster, program: &str) -> Vec<Process> {
+    let entries = fs::read_dir("/proc").expect("/proc can be read").flatten();
     let pids = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
-    pids.filter(|(pid, path)| pid.bytes().all(|byte| byte.is_ascii_digit()) && is_in(path, uids, word))
-        .map(|(pid, _)| pid)
+    pids.filter(|(id, _)| id.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter_map(|(id, path)| {
+            let line = read(&path, "cmdline");
+            let mut words = line.trim_end_matches('\0').split('\0').map(str::to_owned);
+            if words.next()? != program {
+                return None;
+            }
+            // …/dev-cluster/NAME/kubepods/burstable/podUID/CONTAINER
+            let cgroup = read(&path, "cgroup");
+            let (_, below) = cgroup.split_once(&format!("/dev-cluster/{}/", cluster.name()))?;
+            let (_, below) = below.split_once("/pod")?;
+            Some(Process { id, pod: below.split('/').next()?.to_owned(), arguments: words.collect() })
+        })
         .collect()
 }
 
-fn is_in(process: &Path, uids: &[String], word: &str) -> bool {
-    let read = |name| std::fs::read_to_string(process.join(name)).unwrap_or_default();
-    read("cmdline").contains(word) && {
-        let cgroup = read("cgroup").replace('_', "-");
-        uids.iter().any(|uid| cgroup.contains(uid.as_str()))
-    }
+fn read(process: &Path, file: &str) -> String {
+    fs::read_to_string(process.join(file)).unwrap_or_default()
 }
 
 /// Sends a signal, such as `-KILL`. `false`: one of them was gone already.

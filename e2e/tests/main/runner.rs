@@ -117,6 +117,7 @@ fn passes(world: &World, scenario: &Scenario) -> bool {
         hub: world.hub.clone(),
         node: world.node.clone(),
         namespace: namespace.clone(),
+        unsteady: false,
     };
     let result = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {

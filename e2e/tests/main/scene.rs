@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 use e2e::hub::{Files, sha256};
 use e2e::wait::{Seen, until};
@@ -26,14 +27,24 @@ pub struct Scene {
     /// The cluster on this machine, for its disks.
     pub node: dev_cluster::Cluster,
     pub namespace: String,
+    /// Whether somebody kills the webhook and the kubelet here: who is refused for want of them asks again.
+    pub unsteady: bool,
 }
+
+/// What `kubectl` says when webhook or kubelet do not answer, or a kubelet has not come to this pod yet.
+const AWAY: [&str; 4] = ["failed calling webhook", ":10250/containerLogs/", "unexpected EOF", " pods/log "];
 
 impl Scene {
     /// Applies an object as a user would; a refusal ends the scenario.
     pub fn apply(&self, object: &Value) -> Result<(), Error> {
-        let answer = self.try_apply(object)?;
-        assert!(answer.ok, "{}", answer.text);
-        Ok(())
+        let start = Instant::now();
+        loop {
+            let answer = self.try_apply(object)?;
+            if answer.ok {
+                return Ok(());
+            }
+            assert!(self.asks_again(start, &answer.text), "{}", answer.text);
+        }
     }
 
     /// Applies an object as a user would, and gives the answer.
@@ -43,7 +54,23 @@ impl Scene {
 
     /// Runs `kubectl` in the scenario's namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String, Error> {
-        self.cluster.run(&[&["-n", &self.namespace], arguments].concat())
+        let start = Instant::now();
+        loop {
+            match self.cluster.run(&[&["-n", &self.namespace], arguments].concat()) {
+                Err(error) if self.asks_again(start, &error.to_string()) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits for a moment where a refusal means that somebody is away who was killed.
+    fn asks_again(&self, start: Instant, refusal: &str) -> bool {
+        let is_away = self.unsteady && AWAY.iter().any(|words| refusal.contains(words));
+        let again = is_away && start.elapsed() < Duration::from_secs(PATIENCE);
+        if again {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        again
     }
 
     /// Applies a Model of 64 MiB with this source.

@@ -46,7 +46,7 @@ pub async fn without_the_webhook_only_pods_with_models_are_refused(scene: Scene)
 
 pub async fn a_webhook_that_hangs_is_a_timeout(scene: Scene) -> Result<(), Error> {
     prepared(&scene).await?;
-    let stopped = Stopped::all(&scene.cluster)?;
+    let stopped = Stopped::all(&scene)?;
     refused(&scene, &["context deadline exceeded"]).await?;
     drop(stopped);
     works_again(&scene).await
@@ -119,11 +119,12 @@ impl Drop for Undo {
 struct Stopped(Vec<String>);
 
 impl Stopped {
-    fn all(cluster: &Cluster) -> Result<Self, Error> {
-        let uids = processes::uids(cluster, "model-webhook")?;
-        let processes = processes::of_pods(&uids, "--cert-dir");
-        assert!(!uids.is_empty(), "the webhook has no pods");
-        assert_eq!(processes.len(), uids.len(), "one process in each of the webhook's pods");
+    fn all(scene: &Scene) -> Result<Self, Error> {
+        let pods = ["-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=model-webhook", "-o=name"];
+        let pods = scene.cluster.run(&pods)?;
+        let processes = processes::of_program(&scene.node, "/model-webhook");
+        assert_eq!(processes.len(), pods.lines().count(), "one process in each of the webhook's pods");
+        let processes = processes.into_iter().map(|process| process.id).collect::<Vec<_>>();
         assert!(processes::signal("-STOP", &processes), "{processes:?} could not be stopped");
         Ok(Self(processes))
     }
