@@ -151,7 +151,8 @@ async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result
     send::create(&context.client, &created_by(), job).await.map(drop).map_err(|error| Error::api(doing, error))
 }
 
-/// Deletes the Job of this name and UID. One that is gone, or replaced by another, is left alone.
+/// Deletes the Job of this name and UID. One that is gone is left alone. A conflict may mean that another one has its name,
+/// or nothing at all: the next look tells.
 async fn delete_job(
     client: &Client,
     model: &Persisted<'_>,
@@ -167,7 +168,7 @@ async fn delete_job(
     };
     match jobs.delete(name, &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::api("delete a Job that is of no more use", error)),
     }
 }

@@ -20,6 +20,8 @@ use crate::send;
 
 /// Longest note in bytes: the API server takes 1024.
 const MAX_NOTE: usize = 1000;
+/// How often an Event is asked for that meets a conflict each time.
+const TRIES: usize = 3;
 
 /// What is told of one object.
 pub(crate) struct Told<'a> {
@@ -51,8 +53,17 @@ pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
         type_: Some(if told.is_trouble { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     };
-    match send::create(client, &PostParams::default(), &event).await {
-        Ok(_) => {}
+    let mut answer = create(client, &event).await;
+    for _ in 1..TRIES {
+        // A quota that counts Events was changed at the same moment: nothing was made.
+        let Err(kube::Error::Api(status)) = &answer else { break };
+        if !status.is_conflict() {
+            break;
+        }
+        answer = create(client, &event).await;
+    }
+    match answer {
+        Ok(()) => {}
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}
         Err(error) => {
             let (kind, name) = (told.regarding.kind.as_deref(), told.regarding.name.as_deref());
@@ -63,6 +74,10 @@ pub(crate) async fn tell(client: &Client, told: &Told<'_>) {
             }
         }
     }
+}
+
+async fn create(client: &Client, event: &Event) -> Result<(), kube::Error> {
+    send::create(client, &PostParams::default(), event).await.map(drop)
 }
 
 /// Whether the namespace is being deleted, or is gone: then no Event can be made there, and none is missed.

@@ -1,4 +1,4 @@
-//! Models: every history, with a kill at every write.
+//! Models: every history, with a kill at every write, and with a conflict at each.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,10 +20,18 @@ use crate::plane::settings;
 const AT_ONCE: usize = 6;
 /// How many kills are tried unless more are asked for.
 const KILLS: usize = 60;
-/// A history with or without a kill.
+/// What is done to a controller.
+#[derive(Clone, Copy)]
+enum Trouble {
+    Nothing,
+    Dies(Kill),
+    /// Each of its writes meets a conflict before it goes through.
+    Conflicts,
+}
+
 struct Run<'a> {
     history: &'a History,
-    kill: Option<Kill>,
+    trouble: Trouble,
     undisturbed: Option<&'a Picture>,
 }
 
@@ -41,9 +49,10 @@ struct Outcome {
 impl Run<'_> {
     fn label(&self) -> String {
         let name = self.history.name.replace('_', "-");
-        match self.kill {
-            Some(kill) => format!("{name}-{kill}"),
-            None => name,
+        match self.trouble {
+            Trouble::Nothing => name,
+            Trouble::Dies(kill) => format!("{name}-{kill}"),
+            Trouble::Conflicts => format!("{name}-conflicts"),
         }
     }
 
@@ -51,7 +60,12 @@ impl Run<'_> {
         let label = self.label();
         let stage = Arc::new(Stage::new(admin, &label).await);
         stage.cluster.past().at_once = self.history.at_once;
-        let lives = Lives::new(self.kill, Arc::new(stage.cluster.clone()));
+        let witness = Arc::new(stage.cluster.clone());
+        let lives = match self.trouble {
+            Trouble::Nothing => Lives::new(None, witness),
+            Trouble::Dies(kill) => Lives::new(Some(kill), witness),
+            Trouble::Conflicts => Lives::contested(witness),
+        };
         let (namespace, at_once) = (stage.namespace.clone(), self.history.at_once);
         let running = tokio::spawn({
             let (lives, config, cluster) = (lives.clone(), config.clone(), stage.cluster.clone());
@@ -66,9 +80,10 @@ impl Run<'_> {
             }
         });
         (self.history.play)(&stage).await;
-        let died = || lives.killed_at().is_some();
-        let (picture, mut wrongs) = settle(&stage, self.undisturbed, || lives.writes(Kind::Work), died).await;
+        let is_over = || matches!(self.trouble, Trouble::Conflicts) || lives.killed_at().is_some();
+        let (picture, mut wrongs) = settle(&stage, self.undisturbed, || lives.writes(Kind::Work), is_over).await;
         running.abort();
+        wrongs.extend(lives.given_up().into_iter().map(|write| format!("{write} met a conflict and was given up")));
         wrongs.append(&mut stage.cluster.past().wrongs);
         let killed_at = lives.killed_at().map(|write| write.to_string());
         if !wrongs.is_empty() {
@@ -95,21 +110,25 @@ async fn play<'a>(runs: Vec<Run<'a>>, config: &Config, admin: &Client) -> Vec<Ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_controller_killed_at_any_write_ends_where_it_would_have_ended_anyway() {
+async fn a_controller_disturbed_at_any_write_ends_where_it_would_have_ended_anyway() {
     let (config, admin) = plane().await;
     let wanted = std::env::var("MODEL_CONTROLLER_KILLS_HISTORY").unwrap_or_default();
     let histories: Vec<_> = HISTORIES.iter().filter(|history| history.name.contains(&wanted)).collect();
     let begun = Instant::now();
-    let undisturbed = histories.iter().map(|history| Run { history, kill: None, undisturbed: None }).collect();
+    let undisturbed =
+        histories.iter().map(|history| Run { history, trouble: Trouble::Nothing, undisturbed: None }).collect();
     let mut undisturbed = play(undisturbed, &config, &admin).await;
     undisturbed.sort_by_key(|outcome| outcome.label.clone());
-    let mut kills = Vec::new();
+    let (mut kills, mut conflicts) = (Vec::new(), Vec::new());
     for history in &histories {
         let label = history.name.replace('_', "-");
         let outcome = undisturbed.iter().find(|outcome| outcome.label == label).expect("it was played");
         assert!(outcome.wrongs.is_empty(), "{label}, undisturbed: {:#?}", outcome.wrongs);
-        let run = |kill| Run { history, kill: Some(kill), undisturbed: Some(&outcome.picture) };
-        kills.extend(Kill::each(Kind::Work, outcome.writes, &[Side::Before, Side::After]).map(run));
+        let run = |trouble| Run { history, trouble, undisturbed: Some(&outcome.picture) };
+        kills.extend(
+            Kill::each(Kind::Work, outcome.writes, &[Side::Before, Side::After]).map(|kill| run(Trouble::Dies(kill))),
+        );
+        conflicts.push(run(Trouble::Conflicts));
     }
     let all = kills.len();
     let outcomes = play(chosen(kills, KILLS), &config, &admin).await;
@@ -121,7 +140,9 @@ async fn a_controller_killed_at_any_write_ends_where_it_would_have_ended_anyway(
         outcomes.len(),
         histories.len()
     );
-    let wrong: Vec<_> = outcomes.iter().filter(|outcome| !outcome.wrongs.is_empty()).map(|one| &one.label).collect();
+    let contested = play(conflicts, &config, &admin).await;
+    let wrong = outcomes.iter().chain(&contested).filter(|outcome| !outcome.wrongs.is_empty()).map(|one| &one.label);
+    let wrong: Vec<_> = wrong.collect();
     assert!(wrong.is_empty(), "these ended otherwise, as told above: {wrong:#?}");
     // A write that was counted and did not come again was the second try of one that somebody else's write had crossed.
     assert!(4 * died >= 3 * outcomes.len(), "{died} controllers died of {} that were meant to", outcomes.len());

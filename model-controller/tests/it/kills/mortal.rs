@@ -1,7 +1,9 @@
 //! A controller that dies at a chosen write, as by `kill -9`, or is cut off there, and the one that is started in its place.
+//! Or one whose every write meets a conflict before it goes through.
 //!
 //! Nobody waits for an Event, so none is counted.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -10,6 +12,7 @@ use axum::http::{Method, Request, Response};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use kube::client::{Body, ClientBuilder};
+use kube::core::Status;
 use kube::{Client, Config};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -73,7 +76,7 @@ pub struct Write {
 }
 
 impl Write {
-    /// Reads a request. `None`: it changes nothing, or tells of a change only.
+    /// Reads a request. `None`: it changes nothing.
     fn of(request: &Request<Body>) -> Option<Self> {
         let method = request.method().clone();
         if method == Method::GET {
@@ -81,9 +84,6 @@ impl Write {
         }
         let whole = request.uri().path();
         let path = whole.split_once("/namespaces/").and_then(|(_, rest)| rest.split_once('/')).map_or(whole, |of| of.1);
-        if path.starts_with("events") {
-            return None;
-        }
         let bytes = request.body().try_clone().and_then(|body| body.collect_bytes().now_or_never()?.ok());
         let body: Value = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let path = match body["metadata"]["name"].as_str().filter(|_| method == Method::POST) {
@@ -91,6 +91,11 @@ impl Write {
             None => path.to_owned(),
         };
         Some(Self { method, path, body })
+    }
+
+    /// Whether it tells of a change only.
+    fn is_event(&self) -> bool {
+        self.path.starts_with("events")
     }
 
     fn kind(&self) -> Kind {
@@ -128,6 +133,8 @@ pub struct Lives(Arc<State>);
 
 struct State {
     kill: Option<Kill>,
+    /// Writes that met a conflict and were not asked for again yet. `None`: none meets any.
+    refused: Option<Mutex<BTreeSet<String>>>,
     witness: Arc<dyn Witness>,
     /// Writes of all lives, by kind.
     writes: [AtomicUsize; 3],
@@ -137,8 +144,23 @@ struct State {
 
 impl Lives {
     pub fn new(kill: Option<Kill>, witness: Arc<dyn Witness>) -> Self {
+        Self::with(kill, None, witness)
+    }
+
+    /// One life, in which each write, that of an Event too, meets a conflict before it goes through.
+    pub fn contested(witness: Arc<dyn Witness>) -> Self {
+        Self::with(None, Some(Mutex::default()), witness)
+    }
+
+    fn with(kill: Option<Kill>, refused: Option<Mutex<BTreeSet<String>>>, witness: Arc<dyn Witness>) -> Self {
         let (writes, killed_at, death) = (Default::default(), Mutex::default(), Notify::new());
-        Self(Arc::new(State { kill, witness, writes, killed_at, death }))
+        Self(Arc::new(State { kill, refused, witness, writes, killed_at, death }))
+    }
+
+    /// Writes that met a conflict and were never asked for again.
+    pub fn given_up(&self) -> Vec<String> {
+        let refused = self.0.refused.iter().flat_map(|refused| refused.lock().expect("nobody panicked").clone());
+        refused.collect()
     }
 
     /// Writes of this kind that were asked for so far.
@@ -173,6 +195,24 @@ impl Lives {
     }
 }
 
+impl State {
+    /// Whether this write is refused: each second one of the same object is not.
+    fn meets_a_conflict(&self, write: &Write) -> bool {
+        let Some(refused) = &self.refused else { return false };
+        let (mut refused, write) = (refused.lock().expect("nobody panicked"), write.to_string());
+        if refused.remove(&write) {
+            return false;
+        }
+        refused.insert(write)
+    }
+}
+
+/// As the client understands the API server's answer.
+fn conflict() -> kube::Error {
+    let message = "the object has been modified; please apply your changes to the latest version and try again";
+    kube::Error::Api(Box::new(Status::failure(message, "Conflict").with_code(409)))
+}
+
 struct Mortal<S> {
     inner: S,
     state: Arc<State>,
@@ -204,6 +244,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let write = Write::of(&request);
         if self.dead.load(Ordering::SeqCst) {
+            let write = write.filter(|write| !write.is_event());
             // The dead ask for nothing. Who is cut off might, and must not where somebody else acts.
             if let (Some(write), Some(Side::CutOff)) = (write, self.kill.map(|kill| kill.side)) {
                 self.state.witness.sent(&write);
@@ -211,6 +252,12 @@ where
             return pending().boxed();
         }
         let Some(write) = write else { return self.inner.call(request).boxed() };
+        if self.state.meets_a_conflict(&write) {
+            return async { Err(conflict().into()) }.boxed();
+        }
+        if write.is_event() {
+            return self.inner.call(request).boxed();
+        }
         let kind = write.kind();
         let number = self.state.writes[kind as usize].fetch_add(1, Ordering::SeqCst) + 1;
         let side = self.kill.filter(|kill| kill.kind == kind && kill.write == number).map(|kill| kill.side);

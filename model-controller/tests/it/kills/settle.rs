@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Waits until the end is the undisturbed one and stays so. Without one to compare with: until nothing happens.
 ///
-/// `writes`: how many there were so far. `died`: whether a controller was killed already.
+/// `writes`: how many there were so far. `died`: whether a controller was killed already, or nothing will be done to it.
 pub async fn settle(
     stage: &Stage,
     undisturbed: Option<&Picture>,
