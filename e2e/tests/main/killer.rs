@@ -13,8 +13,9 @@ use e2e::{Cluster, Error};
 
 use crate::processes::{self, Process};
 
-/// A Job has four attempts, and the time between two of them doubles from 10 s.
-const KILLS_OF_A_JOB: usize = 2;
+/// A Job has four attempts, and the time between two of them doubles from 10 s. The others are left to it: a kubelet that
+/// dies while it starts a container may cost one, too.
+const FAILURES_OF_A_JOB: usize = 2;
 /// The kubelet is started again after so long.
 const AWAY: Duration = Duration::from_secs(1);
 
@@ -143,12 +144,16 @@ impl Killer {
                 Ok(killed(None))
             }
             Victim::Loader => {
-                let jobs = self.jobs()?;
+                let pods = self.pods_of_jobs()?;
+                let failures = |job: &str| {
+                    let failed = pods.values().filter(|pod| pod.job == job && pod.has_failed).count();
+                    failed.max(self.of_job(job))
+                };
                 let mut downloads: Vec<_> = self
                     .processes(kill.victim)
                     .into_iter()
-                    .filter_map(|process| Some((jobs.get(&process.pod)?.clone(), process.id)))
-                    .filter(|(job, _)| self.of_job(job) < KILLS_OF_A_JOB)
+                    .filter_map(|process| Some((pods.get(&process.pod)?.job.clone(), process.id)))
+                    .filter(|(job, _)| failures(job) < FAILURES_OF_A_JOB)
                     .collect();
                 downloads.sort();
                 let Some((job, process)) = downloads.get(kill.which % downloads.len().max(1)) else { return Ok(None) };
@@ -158,13 +163,23 @@ impl Killer {
         }
     }
 
-    /// UIDs of the Jobs that pods belong to, by those of the pods.
-    fn jobs(&self) -> Result<BTreeMap<String, String>, Error> {
-        let columns = r#"-o=jsonpath={range .items[*]}{.metadata.uid} {.metadata.labels.batch\.kubernetes\.io/controller-uid}{"\n"}{end}"#;
+    /// By UID.
+    fn pods_of_jobs(&self) -> Result<BTreeMap<String, PodOfJob>, Error> {
+        let columns = r#"-o=jsonpath={range .items[*]}{.metadata.uid} {.metadata.labels.batch\.kubernetes\.io/controller-uid} {.status.phase}{"\n"}{end}"#;
         let pods = self.cluster.run(&["get", "pods", "-A", "-l", "batch.kubernetes.io/controller-uid", columns])?;
-        let pairs = pods.lines().filter_map(|line| line.split_once(' '));
-        Ok(pairs.map(|(pod, job)| (pod.to_owned(), job.to_owned())).collect())
+        let pods = pods.lines().filter_map(|line| {
+            let (uid, rest) = line.split_once(' ')?;
+            let (job, phase) = rest.split_once(' ')?;
+            Some((uid.to_owned(), PodOfJob { job: job.to_owned(), has_failed: phase == "Failed" }))
+        });
+        Ok(pods.collect())
     }
+}
+
+struct PodOfJob {
+    /// The Job's UID.
+    job: String,
+    has_failed: bool,
 }
 
 /// How many died, and of whom how many.
