@@ -50,17 +50,34 @@ fn namespace() -> Value {
 /// # Errors
 /// When the change is refused, or the controller does not become ready.
 pub fn set_controller_env(cluster: &Cluster, changes: &[&str]) -> Result<(), Error> {
-    let pods = ["-n", NAMESPACE, "get", "pods", "-l", "app.kubernetes.io/name=model-controller", "-o", "name"];
-    let before = cluster.run(&pods)?;
-    let set = cluster.run(&[&["-n", NAMESPACE, "set", "env", "deployment/model-controller"], changes].concat())?;
-    rolled_out(cluster, "model-controller")?;
-    // Nothing changed, nothing rolls.
-    if set.trim().is_empty() {
-        return Ok(());
+    let set = [&["-n", NAMESPACE, "set", "env", "deployment/model-controller"], changes].concat();
+    change(cluster, &["model-controller"], || cluster.run(&set).map(drop))
+}
+
+/// Changes what the pods of Deployments of the operator are made from, and waits until none is left of those before.
+///
+/// # Errors
+/// When the change is refused, or a Deployment does not become ready.
+pub fn change(cluster: &Cluster, deployments: &[&str], make: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    let generation =
+        |name: &str| cluster.run(&["-n", NAMESPACE, "get", "deployment", name, "-o=jsonpath={.metadata.generation}"]);
+    let mut before = Vec::new();
+    for name in deployments {
+        let selector = format!("app.kubernetes.io/name={name}");
+        let pods = cluster.run(&["-n", NAMESPACE, "get", "pods", "-l", &selector, "-o", "name"])?;
+        before.push((name, generation(name)?, pods));
     }
-    // One of those before leads until it has ended.
-    let gone: Vec<_> = before.lines().collect();
-    cluster.run(&[&["-n", NAMESPACE, "wait", "--for=delete", "--timeout=60s"], &gone[..]].concat()).map(drop)
+    make()?;
+    deployments.iter().try_for_each(|name| rolled_out(cluster, name))?;
+    for (name, old, pods) in before {
+        // Nothing changed, nothing rolls.
+        if generation(name)? != old {
+            // One of those before leads until it has ended.
+            let gone: Vec<_> = pods.lines().collect();
+            cluster.run(&[&["-n", NAMESPACE, "wait", "--for=delete", "--timeout=60s"], &gone[..]].concat())?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until every replica of a Deployment of the operator is up to date and ready.

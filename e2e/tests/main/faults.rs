@@ -18,8 +18,8 @@ use crate::scene::{PATIENCE, Scene, digests, hugging_face, noise};
 /// Of the way to the hub, in the node's network.
 const TABLE: &str = "model_faults";
 
-/// How long something stays away: `MODEL_E2E_AWAY_SECONDS`, else 15.
-fn away() -> Duration {
+/// How long something stays away or goes wrong: `MODEL_E2E_AWAY_SECONDS`, else 15.
+pub fn away() -> Duration {
     let given = std::env::var("MODEL_E2E_AWAY_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(given.unwrap_or(15))
 }
@@ -43,10 +43,7 @@ async fn loses(scene: &Scene, component: &str) -> Result<(), Error> {
     for name in ["tiny", "short"] {
         scene.find(name, "show progress", underway).await?;
     }
-    scene.node.take_away(component, away())?;
-    back(&scene.cluster, &scene.node, component).await;
-    // A new API server logs as it was started to.
-    rbac::listen(scene.cluster.kubectl())?;
+    restarted(scene, component, away()).await?;
 
     scene.ready("short").await?;
     scene.ready("tiny").await?;
@@ -76,7 +73,7 @@ pub async fn the_hub_is_cut_off(scene: Scene) -> Result<(), Error> {
 }
 
 /// A repository of one file that takes so many seconds to fetch.
-async fn slow(scene: &Scene, name: &str, seconds: u64) -> Result<Files, Error> {
+pub async fn slow(scene: &Scene, name: &str, seconds: u64) -> Result<Files, Error> {
     const SIZE: usize = 6 << 20;
     let repository = scene.repository(name);
     let files = Files::from([("model.safetensors".to_owned(), noise(&repository, SIZE))]);
@@ -87,13 +84,21 @@ async fn slow(scene: &Scene, name: &str, seconds: u64) -> Result<Files, Error> {
     Ok(files)
 }
 
-fn underway(model: &Model) -> Option<()> {
+pub fn underway(model: &Model) -> Option<()> {
     model.status.as_ref()?.progress.filter(|percent| *percent > 0).map(drop)
 }
 
+/// Takes a component away for so long, and waits until the API server is ready again.
+pub async fn restarted(scene: &Scene, component: &str, away: Duration) -> Result<(), Error> {
+    scene.node.take_away(component, away)?;
+    back(&scene.cluster, &scene.node, component, away).await;
+    // A new API server logs as it was started to.
+    rbac::listen(scene.cluster.kubectl())
+}
+
 /// Waits until a component was started again and the API server is ready.
-async fn back(cluster: &Cluster, node: &dev_cluster::Cluster, component: &str) {
-    let deadline = Instant::now() + away() + Duration::from_secs(PATIENCE);
+async fn back(cluster: &Cluster, node: &dev_cluster::Cluster, component: &str, away: Duration) {
+    let deadline = Instant::now() + away + Duration::from_secs(PATIENCE);
     let mut missed = 0;
     while node.is_away(component) || cluster.run(&["get", "--raw", "/readyz"]).is_err() {
         missed += 1;
@@ -104,7 +109,7 @@ async fn back(cluster: &Cluster, node: &dev_cluster::Cluster, component: &str) {
 }
 
 /// Each content was downloaded by one Job in one attempt, and hardly a byte twice.
-async fn once(scene: &Scene, models: &[&str], contents: &[(&str, &Files)]) -> Result<(), Error> {
+pub async fn once(scene: &Scene, models: &[&str], contents: &[(&str, &Files)]) -> Result<(), Error> {
     for name in models {
         let status = scene.api::<Model>().get(name).await.expect("the Model is there").status.unwrap_or_default();
         assert_eq!(status.download.map(|download| download.attempt), Some(1), "{name} was downloaded anew");

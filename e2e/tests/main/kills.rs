@@ -185,7 +185,7 @@ async fn live(scene: &Scene, life: usize, killer: &Killer) -> Result<usize, Erro
 }
 
 /// Waits until content other than `not` is offered, and nothing newer is wanted.
-async fn offered(scene: &Scene, not: Option<&Content>) -> Result<Content, Error> {
+pub async fn offered(scene: &Scene, not: Option<&Content>) -> Result<Content, Error> {
     scene
         .find("tiny", "offer the wanted content", |model: &Model| {
             let status = model.status.as_ref().filter(|status| status.phase == Some(Phase::Ready))?;
@@ -243,7 +243,8 @@ async fn who_asked_has_it(scene: &Scene) {
     assert!(plain.is_empty(), "let in without the model: {plain:?}");
 }
 
-async fn pruned(scene: &Scene) -> Result<(), Error> {
+/// Lets earlier content grow old, and waits until it is gone.
+pub async fn pruned(scene: &Scene) -> Result<(), Error> {
     scene
         .find("tiny", "remember earlier content", |model: &Model| {
             let status = model.status.as_ref()?;

@@ -10,10 +10,13 @@ mod certificates;
 mod chart;
 mod checks;
 mod children;
+mod conflicts;
+mod crd;
 mod denials;
 mod failures;
 mod faults;
 mod gates;
+mod history;
 mod killer;
 mod kills;
 mod leader;
@@ -25,6 +28,7 @@ mod pods;
 mod preflight;
 mod processes;
 mod progress;
+mod proxy;
 mod prunes;
 mod rbac;
 mod refreshes;
@@ -38,8 +42,11 @@ mod stock;
 mod storage;
 mod taken_away;
 mod terminal;
+mod two_controllers;
 mod updates;
+mod watches;
 mod webhook_down;
+mod witness;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -162,6 +169,10 @@ fn alone() -> Vec<Scenario> {
         scenario("api_server_away", faults::the_api_server_is_away),
         scenario("etcd_away", faults::etcd_is_away),
         scenario("hub_cut_off", faults::the_hub_is_cut_off),
+        scenario("watches_cut", watches::watches_are_cut_and_expire),
+        scenario("conflicts", conflicts::each_write_meets_a_conflict),
+        scenario("two_controllers", two_controllers::two_controllers_act_at_once),
+        scenario("crd_upgraded", crd::the_definition_is_upgraded_and_taken_back),
         scenario("chart", chart::the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again),
         scenario("certificate", certificates::the_certificate_goes_from_maker_to_maker),
     ]
