@@ -90,12 +90,12 @@ semver: ## Compare the public API of the libraries with an earlier revision (BAS
 	@ci/semver
 
 .PHONY: faults
-faults: ## The long forms of the fault tests: the loader killed at 200 random moments, the controller at each write, everybody on a node 200 times; API server, etcd and hub away and watches cut for a minute, conflicts and two controllers three times (90 minutes)
+faults: ## The long forms of the fault tests: the loader killed at 200 random moments, the controller at each write, everybody on a node 200 times; API server, etcd and hub away and watches cut for a minute, conflicts, two controllers and renewed certificates three times (90 minutes)
 	MODEL_LOADER_KILLS=200 cargo test -p model-loader --test loader kills
 	MODEL_CONTROLLER_KILLS=all cargo test -p model-controller --test it kills -- --nocapture
 	MODEL_E2E_KILL_ROUNDS=200 cargo test -p e2e --test main -- killed
 	MODEL_E2E_AWAY_SECONDS=60 cargo test -p e2e --test main -- api_server_away etcd_away hub_cut_off watches_cut crd_upgraded
-	MODEL_E2E_FAULT_ROUNDS=3 cargo test -p e2e --test main -- conflicts two_controllers
+	MODEL_E2E_FAULT_ROUNDS=3 cargo test -p e2e --test main -- conflicts two_controllers certificate
 
 .PHONY: oldest
 oldest: ## Test against the API server of the oldest supported Kubernetes (the first time it is compiled: some minutes)
