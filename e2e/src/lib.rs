@@ -4,6 +4,7 @@
 //!
 //! - [`images`]: every image, built without a registry.
 //! - [`deploy`]: the operator inside a cluster, from its chart.
+//! - [`embedding`]: the server of an example, and what it should answer.
 //! - [`hub`]: the model hub as a pod.
 //! - [`cluster`]: a cluster as its user sees it.
 //! - [`schedule`]: who is killed, and when.
@@ -12,6 +13,7 @@
 pub mod cluster;
 pub mod command;
 pub mod deploy;
+pub mod embedding;
 mod error;
 pub mod hub;
 pub mod images;

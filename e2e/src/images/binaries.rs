@@ -55,8 +55,26 @@ fn pack(spec: &ImageSpec, cache: &Path) -> Result<Image, Error> {
     Ok(Image { name: spec.name.clone(), archive })
 }
 
+/// The server of `examples/embedding-server`, a workspace of its own.
+pub(super) fn embedding_server(workspace: &Path, cache: &Path) -> Result<Image, Error> {
+    let package = "embedding-server";
+    let mut cargo = build(&workspace.join("examples").join(package));
+    cargo.arg("--locked");
+    let folder = folder_of("compile the embedding server", &mut cargo)?;
+    pack(&spec(&folder, package, &format!("{package}:dev")), cache)
+}
+
 /// Compiles the binaries and gives the directory that they are in. Does next to nothing when they are up to date.
 fn compile(workspace: &Path) -> Result<PathBuf, Error> {
+    let mut cargo = build(workspace);
+    for package in PACKAGES.into_iter().chain([PLUGIN]) {
+        cargo.args(["--package", package, "--bin", package]);
+    }
+    folder_of("compile the operator's binaries", &mut cargo)
+}
+
+/// `cargo build` in a workspace, in release mode, for further arguments.
+fn build(workspace: &Path) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Cargo tells a program that it runs about that program's package. Build scripts would take it for theirs, and
     // everything would be compiled again whenever another program asks.
@@ -66,10 +84,12 @@ fn compile(workspace: &Path) -> Result<PathBuf, Error> {
         }
     }
     cargo.current_dir(workspace).args(["build", "--release", "--message-format=json-render-diagnostics"]);
-    for package in PACKAGES.into_iter().chain([PLUGIN]) {
-        cargo.args(["--package", package, "--bin", package]);
-    }
-    let messages = run("compile the operator's binaries", &mut cargo)?;
+    cargo
+}
+
+/// Runs `cargo build` and gives the directory of what it built.
+fn folder_of(doing: &str, cargo: &mut Command) -> Result<PathBuf, Error> {
+    let messages = run(doing, cargo)?;
     // One JSON object a line; that of a binary names the file.
     let executables = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;

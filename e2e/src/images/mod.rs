@@ -31,6 +31,15 @@ pub fn operator(workspace: &Path) -> Result<Vec<Image>, Error> {
     binaries::images(workspace, &cache()?)
 }
 
+/// The server of `examples/embedding-server` as `embedding-server:dev`. Compiles it first, which takes minutes the first
+/// time.
+///
+/// # Errors
+/// When it does not compile, or the archive cannot be written.
+pub fn embedding_server(workspace: &Path) -> Result<Image, Error> {
+    binaries::embedding_server(workspace, &cache()?)
+}
+
 /// The hub together with what it serves, as `model-hub:demo`: the directory `root` becomes the image's root, so content
 /// lies in `root/srv/hub`. `env` is its environment, `NAME=VALUE`.
 ///

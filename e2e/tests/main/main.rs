@@ -13,6 +13,7 @@ mod children;
 mod conflicts;
 mod crd;
 mod denials;
+mod embedding;
 mod failures;
 mod faults;
 mod gates;
@@ -107,6 +108,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("preflight", preflight::the_source_is_asked_before_there_is_a_claim),
         scenario("percent_grows", progress::the_percent_grows_and_never_goes_back),
         scenario("large_model_in_little_memory", memory::a_large_model_in_little_memory),
+        scenario("embedding_server", embedding::a_server_answers_from_its_model),
         scenario("real_model", sources::real_model),
         scenario("hugging_face", sources::hugging_face_repository),
         scenario("chosen_files", sources::chosen_files_of_a_repository),
@@ -196,7 +198,7 @@ fn with_stock_images() -> Vec<Scenario> {
 /// Starts a node, deploys everything into it and runs what the filter keeps. Gives the names of what failed.
 fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
     let wants_stock = runner::any(filter, &with_stock_images());
-    let (node, images) = phase("node and images", || prepare(wants_stock, runner::any(filter, &on_two_nodes())))?;
+    let (node, images) = phase("node and images", || prepare(filter, wants_stock))?;
     phase("images into the node", || images.iter().try_for_each(|image| Ok(node.load_image(&image.archive)?)))?;
     let content = tempfile::tempdir().expect("a temporary directory can be made");
     phase("request log", || rbac::listen(node.kubectl()))?;
@@ -223,10 +225,15 @@ fn run_all(filter: &Filter) -> Result<Vec<&'static str>, Error> {
 }
 
 /// The node starts while the images are made: one waits for processes, the other for compilers and downloads.
-fn prepare(stock: bool, worker: bool) -> Result<(Node, Vec<Image>), Error> {
+fn prepare(filter: &Filter, stock: bool) -> Result<(Node, Vec<Image>), Error> {
+    let worker = runner::any(filter, &on_two_nodes());
     thread::scope(|scope| {
         let node = scope.spawn(|| Node::start(&NodeOptions { worker, ..NodeOptions::default() }));
         let mut images = images::operator(Path::new(WORKSPACE))?;
+        // The image of one scenario, which takes minutes to compile.
+        if filter.keeps("embedding_server") {
+            images.push(images::embedding_server(Path::new(WORKSPACE))?);
+        }
         if stock {
             images.extend(images::stock()?);
         }
