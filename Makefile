@@ -12,7 +12,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: ## Start a node, install the operator, download a model and run a pod that reads it (CLUSTER=current: your own cluster)
+demo: ## Start a node, install the operator, download a model and run a server that answers with it (CLUSTER=current: your own cluster)
 	@ci/demo up
 
 .PHONY: demo-down

@@ -54,6 +54,7 @@ impl Target {
 pub fn images(workspace: &Path) -> anyhow::Result<Vec<Image>> {
     let mut images = images::operator(workspace)?;
     images.push(hub::image(workspace)?);
+    images.push(images::embedding_server(workspace)?);
     Ok(images)
 }
 

@@ -1,16 +1,17 @@
-//! `make demo`: a cluster, the operator, a Model, and a pod that reads it.
+//! `make demo`: a cluster, the operator, a Model, and a server that answers with it.
 
 mod bar;
 mod cluster;
 mod hub;
 mod phases;
+mod similar;
 mod story;
 
 use std::path::Path;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Shows the operator at work, from an empty machine to a pod that reads a model.
+/// Shows the operator at work, from an empty machine to a server that answers with a model.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]

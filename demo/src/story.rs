@@ -1,25 +1,25 @@
 //! The demo from its first step to its last word.
 
 use std::path::Path;
+use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use e2e::wait::{Seen, until};
-use e2e::{Cluster, deploy};
-use k8s_openapi::api::core::v1::Pod;
+use e2e::{Cluster, deploy, embedding};
+use k8s_openapi::api::apps::v1::Deployment;
 use model_core::api::{Model, Phase};
 
 use crate::bar::Bar;
 use crate::phases::Phases;
-use crate::{Where, cluster};
+use crate::{Where, cluster, similar};
 
 const NAMESPACE: &str = "demo";
 const MODEL: &str = include_str!("../model.yaml");
-const POD: &str = include_str!("../pod.yaml");
 
 /// Runs the demo in a cluster of its own, or in the current one.
 pub async fn tell(workspace: &Path, place: Where) -> anyhow::Result<()> {
-    let mut phases = Phases::new(if place == Where::Node { 8 } else { 6 });
-    phases.start("pack the images of the operator and of the hub");
+    let mut phases = Phases::new(if place == Where::Node { 9 } else { 7 });
+    phases.start("pack the images of the operator, of the hub, and of a server that uses the model");
     let images = cluster::images(workspace)?;
     phases.end();
     let target = match place {
@@ -44,10 +44,14 @@ pub async fn tell(workspace: &Path, place: Where) -> anyhow::Result<()> {
     download(&cluster).await?;
     phases.end();
 
-    phases.start("apply a pod with the annotation and read what it reads");
-    show(POD);
-    apply(&cluster, POD)?;
-    read(&cluster).await?;
+    phases.start("apply a server that asks for the model by annotation");
+    show(embedding::MANIFEST);
+    apply(&cluster, embedding::MANIFEST)?;
+    answers(&cluster).await?;
+    phases.end();
+
+    phases.start("ask it for the embeddings of three sentences");
+    ask(&cluster).await?;
     phases.end();
     last_words(&target, &phases);
     Ok(())
@@ -65,7 +69,9 @@ fn apply(cluster: &Cluster, manifest: &str) -> anyhow::Result<()> {
     if !answer.ok {
         bail!("the cluster refused it: {}", answer.text);
     }
-    println!("      {}", answer.text.trim());
+    for line in answer.text.lines() {
+        println!("      {line}");
+    }
     Ok(())
 }
 
@@ -85,15 +91,31 @@ async fn download(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(ready?)
 }
 
-async fn read(cluster: &Cluster) -> anyhow::Result<()> {
-    let judge = |pod: Option<&Pod>| match pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) {
-        Some("Succeeded") => Seen::Done(()),
-        Some("Failed") => Seen::Never("it failed".to_owned()),
-        _ => Seen::NotYet,
+async fn answers(cluster: &Cluster) -> anyhow::Result<()> {
+    let judge = |server: Option<&Deployment>| {
+        let available = server.and_then(|server| server.status.as_ref()?.available_replicas);
+        if available.is_some_and(|pods| pods > 0) { Seen::Done(()) } else { Seen::NotYet }
     };
-    until(cluster, NAMESPACE, "reader", "end", 120, judge).await?;
-    let log = cluster.run(&["--namespace", NAMESPACE, "logs", "reader"]).context("the pod's words")?;
-    show(&log);
+    Ok(until(cluster, NAMESPACE, embedding::NAME, "answer", 120, judge).await?)
+}
+
+async fn ask(cluster: &Cluster) -> anyhow::Result<()> {
+    let sentences = embedding::reference()?;
+    let sentences = &sentences[..sentences.len().min(3)];
+    let texts: Vec<_> = sentences.iter().map(|sentence| sentence.text.as_str()).collect();
+    let start = Instant::now();
+    let embeddings = embedding::embed(cluster, NAMESPACE, &texts).await?;
+    let milliseconds = start.elapsed().as_millis();
+    show(&similar::table(&texts, &embeddings));
+    let pairs = sentences.iter().zip(&embeddings);
+    let differences = pairs.map(|(sentence, got)| embedding::largest_difference(got, &sentence.embedding));
+    let difference = differences.fold(0.0, f32::max);
+    let numbers = embeddings.first().map_or(0, Vec::len);
+    println!("      {} times {numbers} numbers in {milliseconds} ms;", embeddings.len());
+    println!("      none is further than {difference:.7} from what PyTorch computes of the same model elsewhere");
+    if difference > 1e-3 {
+        bail!("that is too far: the server does not compute what the model says");
+    }
     Ok(())
 }
 
@@ -108,6 +130,7 @@ fn last_words(target: &cluster::Target, phases: &Phases) {
     let kubectl = target.command_line();
     println!("  {kubectl} -n {NAMESPACE} get models,pvc,jobs,pods");
     println!("  {kubectl} -n {NAMESPACE} describe model minilm");
+    println!("  {kubectl} -n {NAMESPACE} port-forward service/{} 8080:80", embedding::NAME);
     println!("  {kubectl} -n model-system logs deployment/model-controller");
     println!("\nand take it down with:\n\n  {}", target.take_down());
 }
