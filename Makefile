@@ -19,6 +19,10 @@ demo: ## Start a node, install the operator, download a model and run a server t
 demo-down: ## Take the demo's node down
 	@ci/demo down
 
+.PHONY: picture
+picture: ## Record the demo and draw docs/demo.svg
+	@ci/picture
+
 .PHONY: test
 test: ## Everything that CI runs
 	@ci/parts
