@@ -54,12 +54,18 @@ async fn make(
     claim_uid: &mut Option<String>,
 ) -> Result<(), Error> {
     match write {
-        Write::CreateClaim { size } => *claim_uid = Some(create_claim(&context.client, model, size).await?),
+        Write::CreateClaim { size } => {
+            let uid = create_claim(&context.client, model, size).await?;
+            context.own_writes.created_claim(model, &uid);
+            *claim_uid = Some(uid);
+        }
         Write::CreateJob => {
             let doing = "create the download Job";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             let job = placed(download_job(model, &context.settings, claim_uid), placement);
-            create_job(context, doing, &job).await?;
+            if let Some(uid) = create_job(context, doing, &job).await? {
+                context.own_writes.created_job(model, &uid);
+            }
         }
         Write::DeleteJob { uid } => {
             delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
@@ -147,8 +153,9 @@ async fn patch_claim(
     patched.map(drop).map_err(|error| Error::api(doing, error))
 }
 
-async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result<(), Error> {
-    send::create(&context.client, &created_by(), job).await.map(drop).map_err(|error| Error::api(doing, error))
+/// Gives the UID of the new Job.
+async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result<Option<String>, Error> {
+    send::create(&context.client, &created_by(), job).await.map_err(|error| Error::api(doing, error))
 }
 
 /// Deletes the Job of this name and UID. One that is gone is left alone. A conflict may mean that another one has its name,

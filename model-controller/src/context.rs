@@ -10,6 +10,7 @@ use crate::backoff::Backoff;
 use crate::downloads::Downloads;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
+use crate::own_writes::OwnWrites;
 use crate::pods::Pods;
 use crate::progress::ProgressLines;
 use crate::writers::Writers;
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     pub writers: Writers,
     pub downloads: Downloads,
     pub backoff: Backoff,
+    pub own_writes: OwnWrites,
     pub leadership: Leadership,
     pub metrics: Metrics,
 }

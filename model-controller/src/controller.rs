@@ -33,6 +33,7 @@ use crate::downloads::Downloads;
 use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
+use crate::own_writes::OwnWrites;
 use crate::pods::Pods;
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
@@ -235,6 +236,7 @@ impl Controller {
             writers,
             downloads: downloads.clone(),
             backoff: Backoff::default(),
+            own_writes: OwnWrites::default(),
             leadership: leadership.clone(),
             metrics,
         });

@@ -16,10 +16,11 @@ use crate::observe::Children;
 pub(crate) enum Doubt {
     /// Nothing: all is as it should be.
     Nothing,
-    /// The Model. If it is as in the cache, nobody has recorded anything of it; and the API server itself takes no second
-    /// claim and no second Job of a name. A claim that can be made is new, and no older Job is for it.
+    /// Nothing either, to begin with: the API server itself takes no second claim and no second Job of a name, and no
+    /// record of a Model that has changed since. A claim that can be made is new, and no older Job is for it.
     First,
-    /// The Model, its Job and the Job's pods: there is nothing to do but to record how they stand.
+    /// The Job and its pods, as far as they may still change: there is nothing to do but to record how they stand, and the
+    /// API server takes no record of a Model that has changed since.
     Download,
     /// The Model and all of its children.
     All,

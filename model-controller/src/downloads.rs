@@ -234,8 +234,15 @@ pub(crate) fn is_running(job: &Job) -> bool {
 }
 
 pub(crate) fn has_ended(job: &Job) -> bool {
-    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.status == "True" && (condition.type_ == "Complete" || condition.type_ == "Failed"))
+    is_complete(job) || is(job, "Failed")
+}
+
+/// Whether the Job has done what it was made for. It stays so.
+pub(crate) fn is_complete(job: &Job) -> bool {
+    is(job, "Complete")
+}
+
+fn is(job: &Job, condition: &str) -> bool {
+    let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|known| known.status == "True" && known.type_ == condition)
 }

@@ -34,6 +34,7 @@ mod leader;
 pub mod metrics;
 mod observe;
 mod options;
+mod own_writes;
 mod pods;
 mod progress;
 mod reconcile;

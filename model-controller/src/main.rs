@@ -13,6 +13,9 @@ use tracing_subscriber::EnvFilter;
 /// Longer than a watch call lasts, so that only a dead connection reaches this.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// What is logged, unless `RUST_LOG` says otherwise. Without the library's span around each pass: no line shows it.
+const LOG: &str = "info,kube_runtime=warn";
+
 /// Downloads the files of every Model once, and keeps its status.
 #[derive(Parser)]
 #[command(version)]
@@ -21,10 +24,11 @@ struct Cli {
     options: Options,
 }
 
-#[tokio::main]
+// One thread: passes wait for the API server, and handing each small step from thread to thread costs more than the step.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Cli::parse().options;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter);
     log.with_current_span(false).with_span_list(false).init();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

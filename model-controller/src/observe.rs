@@ -6,23 +6,25 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use model_core::api::Model;
 use model_core::decide::is_verification_open;
 use model_core::labels;
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::{
     JobState, Observed, Placement, PlanState, PruneJob, Refusal, Users, claim_details, claim_state, is_answer_wanted,
-    is_downloading, is_misplaced, is_pruning, job_state, newest_pod, nodes_of, placement, plan_state, pod_trouble,
-    pod_unmounted, podless, prune_job, verify_job,
+    is_downloading, is_misplaced, is_pruning, job_state, newest_pod, nodes_of, placement, plan_state, pod_outcome,
+    pod_trouble, pod_unmounted, podless, prune_job, verify_job,
 };
 use model_core::persisted::{Downloader, Persisted};
 use model_core::reason::Reason;
+use model_core::report::Outcome;
 use model_watch::Lean;
 
 use crate::context::Context;
-use crate::downloads::has_ended;
+use crate::downloads::{has_ended, is_complete};
 use crate::error::Error;
+use crate::own_writes::Cached;
 use crate::warnings;
 
 /// Marks the storage class that claims without a class get.
@@ -146,10 +148,30 @@ impl Children {
         claim.is_none() && job.is_none() && plan.is_none() && prune.is_none() && verify.is_none()
     }
 
-    /// These, with the Job and its newest pod as the API server holds them now.
+    /// What tells whether a cache holds the newest of these and of their Model.
+    pub(crate) fn versions<'a>(&'a self, model: &'a Model) -> Cached<'a> {
+        fn uid(object: &impl Resource) -> Option<&str> {
+            object.meta().uid.as_deref()
+        }
+        Cached {
+            claim: self.claim.as_ref().and_then(uid),
+            job: self.job.as_ref().and_then(uid),
+            version: model.metadata.resource_version.as_deref(),
+        }
+    }
+
+    /// These, with the Job and its newest pod as the API server holds them now. A Job that is complete stays so, and so does
+    /// what its pod said at its end.
+    ///
+    /// Where somebody found content damaged, a complete Job may be the one that fetched it, and is read anew.
     pub(crate) async fn with_live_download(mut self, client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
-        let jobs: Api<Lean<Job>> = Api::namespaced(client.clone(), model.namespace);
-        self.job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
+        let is_doubted = model.status.is_some_and(|status| status.verification.is_some());
+        if is_doubted || !self.job.as_ref().is_some_and(is_complete) {
+            let jobs: Api<Lean<Job>> = Api::namespaced(client.clone(), model.namespace);
+            self.job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
+        } else if matches!(self.pod.as_ref().and_then(pod_outcome), Some(Outcome::Succeeded(_))) {
+            return Ok(self);
+        }
         let pods = if self.job.is_some() { live_pods(client, model).await? } else { Vec::new() };
         self.pod = self.job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
         Ok(self)

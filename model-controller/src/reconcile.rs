@@ -53,6 +53,9 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
     }
     // Boxed: the objects are large, and every Model has a pass.
     let cached = Box::new(Children::cached(context, &persisted));
+    if let Some(lag) = context.own_writes.lag(&persisted, cached.versions(model), Instant::now()) {
+        return Ok(Action::requeue(lag));
+    }
     let next = Next::of(context, model, &persisted, &cached, now);
     let action = match next.doubt(model, &persisted, &cached, now) {
         Doubt::Nothing => {
@@ -76,6 +79,21 @@ async fn act(
     now: Timestamp,
 ) -> Result<Action, Error> {
     let persisted = Persisted::try_from(cached)?;
+    if doubt == Doubt::First {
+        match carry_out(context, cached, &persisted, &children, &next, now).await {
+            // There is something that no cache holds.
+            Err(Error::Raced { .. }) => {}
+            done => return done,
+        }
+    } else if doubt == Doubt::Download {
+        let children = children.with_live_download(&context.client, &persisted).await;
+        let children = children.map_err(|error| unread(context, &persisted, error))?;
+        let next = Next::of(context, cached, &persisted, &children, now);
+        if next.doubt(cached, &persisted, &children, now) != Doubt::All {
+            next.leave(context, &persisted);
+            return carry_out(context, cached, &persisted, &children, &next, now).await;
+        }
+    }
     let live = live_model(&context.client, &persisted).await;
     let live = live.map_err(|error| unread(context, &persisted, error))?;
     let is_there = |model: &Model| model.metadata.deletion_timestamp.is_none() && model.uid() == cached.uid();
@@ -84,24 +102,6 @@ async fn act(
         context.downloads.is_gone(persisted.namespace, persisted.name);
         return Ok(Action::await_change());
     };
-    let persisted = Persisted::try_from(&model)?;
-    let is_newest = model.resource_version() == cached.resource_version();
-    if doubt == Doubt::First && is_newest {
-        match carry_out(context, &model, &persisted, &children, &next, now).await {
-            // There is something that no cache holds.
-            Err(Error::Raced { .. }) => {}
-            done => return done,
-        }
-    }
-    if doubt == Doubt::Download && is_newest {
-        let children = children.with_live_download(&context.client, &persisted).await;
-        let children = children.map_err(|error| unread(context, &persisted, error))?;
-        let next = Next::of(context, &model, &persisted, &children, now);
-        if next.doubt(&model, &persisted, &children, now) != Doubt::All {
-            next.leave(context, &persisted);
-            return carry_out(context, &model, &persisted, &children, &next, now).await;
-        }
-    }
     Box::pin(act_on_all(context, &model, now)).await
 }
 
@@ -174,6 +174,9 @@ async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Err
     }
     events::publish(context, model, &next.status, &next.decision).await;
     write_status(&context.client, model, &next.status).await?;
+    if let (Some(uid), Some(version)) = (&model.metadata.uid, &model.metadata.resource_version) {
+        context.own_writes.recorded_over(uid, version);
+    }
     context.metrics.recorded(model.status.as_ref(), &next.status);
     let (phase, reason) = (next.decision.phase.as_str(), next.decision.reason.as_str());
     tracing::info!(model = %key(model), phase, reason, progress = next.status.progress, "recorded");
