@@ -53,6 +53,9 @@ pub(crate) const WATCH_SECONDS: u32 = 60;
 /// Logs that are read a second, unless something else is asked for.
 pub(crate) const LOG_READS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
+/// Where `kubectl apply` keeps what it was given.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// The name under which Events are reported.
 pub(crate) const REPORTER: &str = "model-controller";
 
@@ -185,7 +188,7 @@ impl Controller {
         let Self { client, settings, namespaces, election: _, limits, certificates, log_reads, readiness, metrics } =
             self;
         let (models, writer) = store();
-        let (claims, claim_changes) = children(&client, &namespaces, |_: &mut PersistentVolumeClaim| ());
+        let (claims, claim_changes) = children(&client, &namespaces, trim_claim);
         let (shared_claims, shared_claim_changes) = watch_shared_claims(&client, &namespaces);
         let (jobs, job_changes) = children(&client, &namespaces, trim_job);
         let (cached_pods, pod_changes) = children(&client, &namespaces, trim_pod);
@@ -195,7 +198,7 @@ impl Controller {
         let (for_gates, of_models) = unbounded();
         let mut beside = JoinSet::new();
         beside.spawn(lift_gates(client.clone(), namespaces.clone(), models.clone(), of_models, leadership.clone()));
-        let model_changes = watch(&client, &namespaces, writer, watcher::Config::default(), |_| ())
+        let model_changes = watch(&client, &namespaces, writer, watcher::Config::default(), trim_model)
             .inspect(move |event| {
                 readiness.heard(event);
                 gates::pass_on(event, &for_gates);
@@ -292,9 +295,25 @@ where
     (cache, watch(client, namespaces, writer, ours, trim))
 }
 
+/// What kubectl was given last is the Model once more.
+fn trim_model(model: &mut WatchedModel) {
+    if let Some(annotations) = &mut model.meta_mut().annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+/// Annotations of claims are for provisioners.
+fn trim_claim(claim: &mut PersistentVolumeClaim) {
+    claim.metadata.annotations = None;
+}
+
 /// Of its pods a pass wants to know only to which nodes they are bound.
 fn trim_job(job: &mut Job) {
+    if let Some(status) = &mut job.status {
+        status.uncounted_terminated_pods = None;
+    }
     let Some(spec) = &mut job.spec else { return };
+    spec.selector = None;
     spec.template.metadata = None;
     if let Some(pod) = &mut spec.template.spec {
         *pod = PodSpec { affinity: pod.affinity.take(), ..PodSpec::default() };
