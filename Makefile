@@ -38,8 +38,8 @@ bench-loader: ## Measure model-loader beside other downloaders: 20 minutes, 10 G
 
 .PHONY: bench-operator
 bench-operator: ## Measure controller and webhook against a real API server: 15 minutes (BENCH='--models 100 --requests 1000 --overload 5': a quick look)
-	cargo build --release -p model-controller -p model-webhook -p bench-operator
-	@cargo run --quiet --release -p bench-operator -- $(BENCH)
+	@ci/release
+	@cargo run --quiet --release -p bench-operator -- --binaries target/$$(rustc --print host-tuple)/dist $(BENCH)
 
 .PHONY: audit
 audit: ## Check dependencies against the advisory database, which is fetched
