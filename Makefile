@@ -28,7 +28,7 @@ test: ## Everything that CI runs
 	@ci/parts
 
 .PHONY: bench
-bench: bench-loader bench-operator ## Measure everything
+bench: bench-loader bench-operator bench-node ## Measure everything
 
 .PHONY: bench-loader
 bench-loader: ## Measure model-loader beside other downloaders: 20 minutes, 10 GiB of memory (BENCH='--shrink 16 --rounds 1': a quick look)
@@ -40,6 +40,10 @@ bench-loader: ## Measure model-loader beside other downloaders: 20 minutes, 10 G
 bench-operator: ## Measure controller and webhook against a real API server: 15 minutes (BENCH='--models 100 --requests 1000 --overload 5': a quick look)
 	@ci/release
 	@cargo run --quiet --release -p bench-operator -- --binaries target/$$(rustc --print host-tuple)/dist $(BENCH)
+
+.PHONY: bench-node
+bench-node: ## Measure on a node how long a Model takes from kubectl apply to Ready, and what for: 5 minutes
+	cargo test -p e2e --test main -- time_to_ready
 
 .PHONY: audit
 audit: ## Check dependencies against the advisory database, which is fetched

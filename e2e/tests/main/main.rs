@@ -43,6 +43,7 @@ mod stock;
 mod storage;
 mod taken_away;
 mod terminal;
+mod time_to_ready;
 mod two_controllers;
 mod updates;
 mod watches;
@@ -182,7 +183,10 @@ fn alone() -> Vec<Scenario> {
 
 /// Scenarios of the long forms, which need what is not built for `make test`. Run alone, where a word asks for them.
 fn on_request() -> Vec<Scenario> {
-    vec![scenario("cert_manager", cert_manager::cert_manager_issues_renews_and_hands_back)]
+    vec![
+        scenario("cert_manager", cert_manager::cert_manager_issues_renews_and_hands_back),
+        scenario("time_to_ready", time_to_ready::time_to_ready),
+    ]
 }
 
 /// Scenarios with a controller that has no loader image.
