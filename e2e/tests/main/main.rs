@@ -11,6 +11,7 @@ mod chart;
 mod checks;
 mod children;
 mod conflicts;
+mod contents;
 mod crd;
 mod denials;
 mod embedding;
@@ -143,6 +144,7 @@ fn side_by_side() -> Vec<Scenario> {
         scenario("other_changes", updates::other_changes_download_nothing),
         scenario("impossible_models", updates::impossible_models_are_refused),
         scenario("metrics", metrics::alerts_and_dashboard_name_figures_that_are_exported),
+        scenario("one_binary_each", contents::each_image_holds_one_binary),
         scenario("samples", samples::every_sample_is_accepted),
     ]
 }
