@@ -3,8 +3,11 @@
 mod pods;
 mod source;
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, PostParams};
@@ -210,6 +213,12 @@ async fn retained_and_taken_over(stage: &Stage) {
     stage.create("llama", &spec).await;
     stage.up_to_date("llama").await;
     stage.delete_model().await;
+    // A claim of the same second would be taken for the second Model's own: times of objects have no smaller parts.
+    let made = stage.claims.get("model-llama").await.expect("the claim is retained").creation_timestamp();
+    let made = made.expect("the API server sets it").0.as_second();
+    while Timestamp::now().as_second() <= made {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     stage.create("llama", &spec).await;
     stage.up_to_date("llama").await;
 }
