@@ -18,7 +18,7 @@ use crate::scene::{PATIENCE, Scene, hugging_face, model};
 
 /// MiB of the one file of each Model.
 const SIZES: [u64; 2] = [1, 1024];
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 /// What a Model waits for, in this order. Each name says what the time up to it was for.
 const STEPS: [&str; 8] = [
@@ -79,7 +79,8 @@ async fn measure(scene: &Scene, mib: u64, round: usize) -> Result<Vec<f64>, Erro
         futures::try_join!(job_made, job_ended, ready, pod, apply)?;
 
     let log = scene.kubectl(&["logs", &format!("job/{job_name}")])?;
-    let fetched = log.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()?["fetchSeconds"].as_f64());
+    let fetched =
+        log.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()?["totals"]["fetchSeconds"].as_f64());
     let fetched = fetched.unwrap_or_else(|| panic!("the loader tells how long it fetched: {log}"));
     scene.kubectl(&["delete", "model", &name])?;
     scene.gone::<PersistentVolumeClaim>(&format!("model-{name}")).await?;
