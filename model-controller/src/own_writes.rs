@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use model_core::api::Model;
 use model_core::persisted::Persisted;
 
 /// How long a cache may lag behind. What it does not hold then was undone by somebody.
@@ -45,9 +46,11 @@ impl OwnWrites {
         self.note(model.uid, |unseen| unseen.job = Some(uid.to_owned()));
     }
 
-    /// The status was written over this resource version.
-    pub(crate) fn recorded_over(&self, model: &str, version: &str) {
-        self.note(model, |unseen| unseen.over = Some(version.to_owned()));
+    /// A status was written over the one that this Model was read with.
+    pub(crate) fn recorded(&self, model: &Model) {
+        if let (Some(uid), Some(version)) = (&model.metadata.uid, &model.metadata.resource_version) {
+            self.note(uid, |unseen| unseen.over = Some(version.clone()));
+        }
     }
 
     /// How long to wait at most for caches that lag behind. The change that they lack ends the wait. `None`: they hold
@@ -83,19 +86,18 @@ impl OwnWrites {
 
 #[cfg(test)]
 mod tests {
-    use model_core::api::Model;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn a_pass_waits_for_what_the_controller_wrote_itself_but_not_for_ever() {
-        let model: Model = serde_json::from_value(json!({
-            "metadata": { "name": "tiny", "namespace": "team", "uid": "u", "generation": 1 },
+        let object: Model = serde_json::from_value(json!({
+            "metadata": { "name": "tiny", "namespace": "team", "uid": "u", "generation": 1, "resourceVersion": "1" },
             "spec": { "source": { "url": { "url": "https://host/a" } }, "storage": { "size": "1Gi" } },
         }))
         .unwrap();
-        let model = Persisted::try_from(&model).unwrap();
+        let model = Persisted::try_from(&object).unwrap();
         let writes = OwnWrites::default();
         let now = Instant::now;
         let none = Cached { version: Some("1"), ..Cached::default() };
@@ -103,7 +105,7 @@ mod tests {
 
         writes.created_claim(&model, "c");
         writes.created_job(&model, "j");
-        writes.recorded_over("u", "1");
+        writes.recorded(&object);
         let steps = [
             ("nothing is seen", none, true),
             ("the claim is", Cached { claim: Some("c"), ..none }, true),

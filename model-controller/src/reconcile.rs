@@ -174,9 +174,7 @@ async fn record(context: &Context, model: &Model, next: &Next) -> Result<(), Err
     }
     events::publish(context, model, &next.status, &next.decision).await;
     write_status(&context.client, model, &next.status).await?;
-    if let (Some(uid), Some(version)) = (&model.metadata.uid, &model.metadata.resource_version) {
-        context.own_writes.recorded_over(uid, version);
-    }
+    context.own_writes.recorded(model);
     context.metrics.recorded(model.status.as_ref(), &next.status);
     let (phase, reason) = (next.decision.phase.as_str(), next.decision.reason.as_str());
     tracing::info!(model = %key(model), phase, reason, progress = next.status.progress, "recorded");

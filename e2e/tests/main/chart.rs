@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Pod;
 use model_core::api::Model;
 use model_core::labels::GATE;
 use serde_json::{Value, json};
-use test_hub::{Fault, Rule};
 
 use crate::WORKSPACE;
 use crate::scene::{PATIENCE, Scene, digest_script, digests, files, hugging_face, parse_digests, phase, pod};
@@ -33,9 +32,7 @@ fn install(cluster: &Cluster) -> Result<(), Error> {
 async fn life(scene: &Scene) -> Result<(), Error> {
     let (tiny, late) = (files("chart"), files("late"));
     scene.hub.repository(&scene.repository("tiny"), &tiny)?;
-    scene.hub.repository(&scene.repository("late"), &late)?;
-    let rate = Rule::new(Fault::Rate { bytes_per_second: BYTES_PER_SECOND });
-    scene.hub.add_fault(&scene.cluster, &rate.path(&format!("*{}*", scene.repository("late")))).await?;
+    scene.slow_repository(&scene.repository("late"), &late, BYTES_PER_SECOND).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let content = scene.ready("tiny").await?.content.expect("content").id;
     scene.apply(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600"))?;

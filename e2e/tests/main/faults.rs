@@ -9,7 +9,6 @@ use e2e::{Cluster, Error};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use model_core::api::{Model, Phase};
-use test_hub::{Fault, Rule};
 
 use crate::gates::{deployment, read};
 use crate::rbac;
@@ -77,10 +76,7 @@ pub async fn slow(scene: &Scene, name: &str, seconds: u64) -> Result<Files, Erro
     const SIZE: usize = 6 << 20;
     let repository = scene.repository(name);
     let files = Files::from([("model.safetensors".to_owned(), noise(&repository, SIZE))]);
-    scene.hub.repository(&repository, &files)?;
-    let bytes_per_second = SIZE as u64 / seconds.max(1);
-    let rule = Rule::new(Fault::Rate { bytes_per_second }).path(&format!("*{repository}*"));
-    scene.hub.add_fault(&scene.cluster, &rule).await?;
+    scene.slow_repository(&repository, &files, SIZE as u64 / seconds.max(1)).await?;
     Ok(files)
 }
 

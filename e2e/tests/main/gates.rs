@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use model_core::labels::GATE;
 use serde_json::{Value, json};
-use test_hub::{Fault, Rule};
 
 use crate::scene::{Scene, digest_script, digests, files, hugging_face, parse_digests, pod, pod_spec, prefixed};
 
@@ -37,15 +36,8 @@ pub fn deployment() -> Value {
     })
 }
 
-async fn slow(scene: &Scene, name: &str, files: &Files) -> Result<(), Error> {
-    let repository = scene.repository(name);
-    scene.hub.repository(&repository, files)?;
-    let rate = Rule::new(Fault::Rate { bytes_per_second: BYTES_PER_SECOND }).path(&format!("*{repository}*"));
-    scene.hub.add_fault(&scene.cluster, &rate).await
-}
-
 /// Creates an object as soon as the webhook knows the Model.
-async fn admitted(scene: &Scene, object: &Value) -> Result<(), Error> {
+pub async fn admitted(scene: &Scene, object: &Value) -> Result<(), Error> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(crate::scene::PATIENCE);
     loop {
         let answer = scene.try_apply(object)?;
@@ -107,7 +99,7 @@ pub async fn read(scene: &Scene, files: &Files) -> Result<(), Error> {
 
 pub async fn a_gated_deployment_reads_its_model(scene: Scene) -> Result<(), Error> {
     let files = files("gated");
-    slow(&scene, "tiny", &files).await?;
+    scene.slow_repository(&scene.repository("tiny"), &files, BYTES_PER_SECOND).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     scene.apply(&deployment())?;
     let names = both(&scene, "wait", |pod| gates(pod) == [GATE]).await?;
@@ -133,7 +125,7 @@ pub async fn a_gated_deployment_reads_its_model(scene: Scene) -> Result<(), Erro
 
 pub async fn the_spec_changes_while_a_deployment_is_gated(scene: Scene) -> Result<(), Error> {
     let (first, second) = (files("one"), files("two"));
-    slow(&scene, "one", &first).await?;
+    scene.slow_repository(&scene.repository("one"), &first, BYTES_PER_SECOND).await?;
     scene.hub.repository(&scene.repository("two"), &second)?;
     scene.model("tiny", &hugging_face(&scene.repository("one")))?;
     scene.apply(&deployment())?;
@@ -150,7 +142,7 @@ pub async fn the_spec_changes_while_a_deployment_is_gated(scene: Scene) -> Resul
 /// Whoever takes our gate off by hand is refused; gates of others are left to them.
 pub async fn a_gate_is_removed_by_hand(scene: Scene) -> Result<(), Error> {
     let files = files("by hand");
-    slow(&scene, "tiny", &files).await?;
+    scene.slow_repository(&scene.repository("tiny"), &files, BYTES_PER_SECOND).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let mut queued = pod("reader", &waits(), &digest_script("/models/tiny"));
     queued["spec"]["schedulingGates"] = json!([{ "name": FOREIGN }]);

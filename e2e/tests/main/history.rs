@@ -5,13 +5,10 @@
 use e2e::Error;
 use e2e::hub::Files;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use model_core::api::{Model, Phase};
-use test_hub::{Fault, Rule};
 
 use crate::gates::{deployment, read};
-use crate::kills::{offered, pruned};
+use crate::kills::{deleted, offered, pruned};
 use crate::prunes::revisions;
 use crate::scene::{Scene, digests, files, hugging_face};
 use crate::witness::Witness;
@@ -65,19 +62,13 @@ async fn live(scene: &Scene, round: usize) -> Result<(), Error> {
     for reason in ["Downloading", "Downloaded"] {
         assert!(events.contains(reason), "{reason} is not in\n{events}");
     }
-    scene.kubectl(&["delete", "pods", "--all", "--grace-period=1"])?;
-    scene.kubectl(&["delete", "model", "tiny"])?;
-    scene.gone::<Model>("tiny").await?;
-    scene.gone::<Job>("model-download-tiny").await?;
-    scene.gone::<PersistentVolumeClaim>("model-tiny").await
+    deleted(scene).await
 }
 
 /// A repository that takes some seconds to fetch.
 async fn source(scene: &Scene, name: &str) -> Result<(String, Files), Error> {
     let repository = scene.repository(name);
     let files = files(&repository);
-    scene.hub.repository(&repository, &files)?;
-    let rate = Fault::Rate { bytes_per_second: BYTES_PER_SECOND };
-    scene.hub.add_fault(&scene.cluster, &Rule::new(rate).path(&format!("*{repository}*"))).await?;
+    scene.slow_repository(&repository, &files, BYTES_PER_SECOND).await?;
     Ok((repository, files))
 }

@@ -15,7 +15,6 @@ use kube::api::ListParams;
 use model_core::api::{Content, Model, Phase};
 use model_core::labels::{GROUP, REFRESH};
 use serde_json::json;
-use test_hub::{Fault, Rule};
 
 use crate::askers::{Asked, ask, has_model};
 use crate::gates::{deployment, read};
@@ -136,10 +135,7 @@ async fn live(scene: &Scene, life: usize, killer: &Killer) -> Result<usize, Erro
     let repository = |name: &str| scene.repository(&format!("{name}-{life:03}"));
     let (first, second) = (files(&repository("first")), files(&repository("second")));
     for (name, content) in [("first", &first), ("second", &second)] {
-        scene.hub.repository(&repository(name), content)?;
-        let rate =
-            Rule::new(Fault::Rate { bytes_per_second: BYTES_PER_SECOND }).path(&format!("*{}*", repository(name)));
-        scene.hub.add_fault(&scene.cluster, &rate).await?;
+        scene.slow_repository(&repository(name), content, BYTES_PER_SECOND).await?;
     }
     // Its containers tell what they find when they start: nothing but the whole.
     scene.model("tiny", &hugging_face(&repository("first")))?;
@@ -176,11 +172,7 @@ async fn live(scene: &Scene, life: usize, killer: &Killer) -> Result<usize, Erro
     let sent_second = sent(scene, &repository("second"), &second, kills).await?;
 
     who_asked_has_it(scene).await;
-    scene.kubectl(&["delete", "pods", "--all", "--grace-period=1"])?;
-    scene.kubectl(&["delete", "model", "tiny"])?;
-    scene.gone::<Model>("tiny").await?;
-    scene.gone::<Job>("model-download-tiny").await?;
-    scene.gone::<PersistentVolumeClaim>("model-tiny").await?;
+    deleted(scene).await?;
     Ok(sent_first.max(sent_second))
 }
 
@@ -257,4 +249,13 @@ pub async fn pruned(scene: &Scene) -> Result<(), Error> {
             model.status.as_ref()?.earlier.is_empty().then_some(())
         })
         .await
+}
+
+/// Deletes the Model, and waits until nothing of it is left.
+pub async fn deleted(scene: &Scene) -> Result<(), Error> {
+    scene.kubectl(&["delete", "pods", "--all", "--grace-period=1"])?;
+    scene.kubectl(&["delete", "model", "tiny"])?;
+    scene.gone::<Model>("tiny").await?;
+    scene.gone::<Job>("model-download-tiny").await?;
+    scene.gone::<PersistentVolumeClaim>("model-tiny").await
 }

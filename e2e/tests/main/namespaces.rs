@@ -6,7 +6,6 @@ use e2e::Error;
 use k8s_openapi::api::core::v1::Pod;
 use model_core::api::Model;
 use serde_json::json;
-use test_hub::{Fault, Rule};
 
 use crate::scene::{PATIENCE, Scene, files, hugging_face, pod};
 
@@ -16,9 +15,7 @@ const BYTES_PER_SECOND: u64 = 50_000;
 /// While a pod mounts one Model, a pod waits for another, and that one is downloaded.
 pub async fn a_namespace_goes_with_models_that_pods_mount(scene: Scene) -> Result<(), Error> {
     scene.hub.repository(&scene.repository("tiny"), &files("deleted"))?;
-    scene.hub.repository(&scene.repository("late"), &files("deleted later"))?;
-    let rate = Rule::new(Fault::Rate { bytes_per_second: BYTES_PER_SECOND });
-    scene.hub.add_fault(&scene.cluster, &rate.path(&format!("*{}*", scene.repository("late")))).await?;
+    scene.slow_repository(&scene.repository("late"), &files("deleted later"), BYTES_PER_SECOND).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     scene.ready("tiny").await?;
     scene.apply(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600"))?;

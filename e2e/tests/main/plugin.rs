@@ -8,7 +8,6 @@ use e2e::hub::Files;
 use e2e::{Error, images};
 use model_core::api::Model;
 use serde_json::{Value, json};
-use test_hub::{Fault, Rule};
 
 use crate::scene::{Scene, digests, noise, pod, pod_spec};
 use crate::terminal::Terminal;
@@ -160,9 +159,7 @@ async fn slow_repository(scene: &Scene) -> Result<(String, Files), Error> {
         ("config.json".to_owned(), b"{}\n".to_vec()),
         ("model.safetensors".to_owned(), noise(&repository, 6 << 20)),
     ]);
-    scene.hub.repository(&repository, &files)?;
-    let slow = Rule::new(Fault::Rate { bytes_per_second: 1 << 20 }).path(&format!("*{repository}*"));
-    scene.hub.add_fault(&scene.cluster, &slow).await?;
+    scene.slow_repository(&repository, &files, 1 << 20).await?;
     Ok((repository, files))
 }
 

@@ -5,7 +5,6 @@ use e2e::wait::Seen;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use model_core::api::{Model, Phase};
-use test_hub::{Fault, Rule};
 
 use crate::scene::{Scene, digests, hugging_face, noise};
 
@@ -13,9 +12,7 @@ use crate::scene::{Scene, digests, hugging_face, noise};
 pub async fn slow_repository(scene: &Scene) -> Result<(String, e2e::hub::Files), Error> {
     let repository = scene.repository("slow");
     let files = e2e::hub::Files::from([("model.safetensors".to_owned(), noise(&repository, 6 << 20))]);
-    scene.hub.repository(&repository, &files)?;
-    let slow = Rule::new(Fault::Rate { bytes_per_second: 512 * 1024 }).path(&format!("*{repository}*"));
-    scene.hub.add_fault(&scene.cluster, &slow).await?;
+    scene.slow_repository(&repository, &files, 512 * 1024).await?;
     Ok((repository, files))
 }
 

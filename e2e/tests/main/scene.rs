@@ -13,6 +13,7 @@ use kube::{Api, Resource};
 use model_core::api::{Model, ModelStatus, Phase};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use test_hub::{Fault, Rule};
 
 /// The storage class of the node that makes volumes. Scenarios add others.
 pub const NODE_CLASS: &str = "local-path";
@@ -186,6 +187,13 @@ impl Scene {
     /// Name of a repository that is this scenario's own.
     pub fn repository(&self, name: &str) -> String {
         format!("{}/{name}", self.namespace)
+    }
+
+    /// Has the hub serve a repository with these files, each connection no faster than this.
+    pub async fn slow_repository(&self, repository: &str, files: &Files, bytes_per_second: u64) -> Result<(), Error> {
+        self.hub.repository(repository, files)?;
+        let rule = Rule::new(Fault::Rate { bytes_per_second }).path(&format!("*{repository}*"));
+        self.hub.add_fault(&self.cluster, &rule).await
     }
 
     /// The node's storage class under another name, and not the default.

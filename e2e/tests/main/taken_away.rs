@@ -7,7 +7,6 @@ use e2e::hub::Files;
 use k8s_openapi::api::batch::v1::Job;
 use model_core::api::Model;
 use serde_json::{Value, json};
-use test_hub::{Fault, Rule};
 
 use crate::failures::{not_ready_yet, ready_again};
 use crate::scene::{PATIENCE, Scene, digests, files, hugging_face, model, noise, pod};
@@ -117,9 +116,7 @@ pub async fn a_download_out_of_memory_says_so(scene: Scene) -> Result<(), Error>
 pub async fn an_evicted_download_says_so_and_goes_on(scene: Scene) -> Result<(), Error> {
     let files = Files::from([("model.safetensors".to_owned(), noise("evicted", 6 << 20))]);
     let repository = scene.repository("slow");
-    scene.hub.repository(&repository, &files)?;
-    let rate = Rule::new(Fault::Rate { bytes_per_second: 200_000 }).path(&format!("*{repository}*"));
-    scene.hub.add_fault(&scene.cluster, &rate).await?;
+    scene.slow_repository(&repository, &files, 200_000).await?;
     scene.model("drained", &hugging_face(&repository))?;
     let mut greedy = model("greedy", &hugging_face(&repository));
     // Less than its log takes. The kubelet looks every ten seconds.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::Uri;
 use axum::http::request::Parts;
@@ -12,9 +12,9 @@ use model_core::api::{Model, Phase};
 use serde_json::json;
 
 use crate::faults::{away, once, restarted, slow};
-use crate::gates::{deployment, read};
+use crate::gates::{admitted, deployment, read};
 use crate::proxy::{Fate, Fault, Proxy, Redirected};
-use crate::scene::{PATIENCE, Scene, digest_script, digests, hugging_face, parse_digests, pod};
+use crate::scene::{Scene, digest_script, digests, hugging_face, parse_digests, pod};
 
 /// A watch lives for so long at the least, and for [`SPREAD_MILLISECONDS`] more at the most.
 const SHORTEST: Duration = Duration::from_millis(300);
@@ -119,17 +119,4 @@ pub async fn watches_are_cut_and_expire(scene: Scene) -> Result<(), Error> {
         assert!(cuts.seen().contains_key("/apis/models.main-currents.news/v1alpha1/models"), "{name} watches Models");
     }
     Ok(())
-}
-
-/// Creates a pod as soon as the webhook knows its Model. It is never let in without.
-async fn admitted(scene: &Scene, pod: &serde_json::Value) -> Result<(), Error> {
-    let deadline = Instant::now() + Duration::from_secs(PATIENCE);
-    loop {
-        let answer = scene.try_apply(pod)?;
-        if answer.ok {
-            return Ok(());
-        }
-        assert!(answer.text.contains("model not found") && Instant::now() < deadline, "refused: {}", answer.text);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
