@@ -9,10 +9,11 @@ use e2e::{Cluster, Error};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use model_core::api::{Model, Phase};
+use serde_json::json;
 
-use crate::gates::{deployment, read};
+use crate::gates::{admitted, deployment, read};
 use crate::rbac;
-use crate::scene::{PATIENCE, Scene, digests, hugging_face, noise};
+use crate::scene::{PATIENCE, Scene, digest_script, digests, hugging_face, noise, parse_digests, pod};
 
 /// Of the way to the hub, in the node's network.
 const TABLE: &str = "model_faults";
@@ -48,7 +49,9 @@ async fn loses(scene: &Scene, component: &str) -> Result<(), Error> {
     scene.ready("tiny").await?;
     read(scene, &long).await?;
     // Pods that come now are injected, too.
-    assert_eq!(scene.digests("short").await?, digests(&short));
+    let comes = pod("comes", &json!({ "inject": "short" }), &digest_script("/models/short"));
+    admitted(scene, &comes).await?;
+    assert_eq!(parse_digests(&scene.log("comes").await?), digests(&short));
     once(scene, &["tiny", "short"], [("long", &long), ("short", &short)].as_slice()).await
 }
 

@@ -36,7 +36,7 @@ pub fn deployment() -> Value {
     })
 }
 
-/// Creates an object as soon as the webhook knows the Model.
+/// Creates an object as soon as the webhook knows how the Model stands, which may take its watch a while after a fault.
 pub async fn admitted(scene: &Scene, object: &Value) -> Result<(), Error> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(crate::scene::PATIENCE);
     loop {
@@ -45,7 +45,8 @@ pub async fn admitted(scene: &Scene, object: &Value) -> Result<(), Error> {
             return Ok(());
         }
         assert!(
-            answer.text.contains("model not found") && std::time::Instant::now() < deadline,
+            ["model not found", "model not ready"].iter().any(|lag| answer.text.contains(lag))
+                && std::time::Instant::now() < deadline,
             "refused: {}",
             answer.text
         );
