@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -26,7 +27,9 @@ pub fn is_content_id(text: &str) -> bool {
 #[must_use]
 pub fn content_id(source: &Source, version: Option<&str>, refresh: Option<&str>) -> String {
     let wanted = json!({ "format": FORMAT, "source": source, "version": version, "refresh": refresh });
-    let digest = Sha256::digest(canonical(&wanted));
+    let mut hashed = String::new();
+    write_canonical(&wanted, &mut hashed);
+    let digest = Sha256::digest(hashed);
     digest.iter().take(LENGTH / 2).fold(String::with_capacity(LENGTH), |mut id, byte| {
         // Writing to a String cannot fail.
         let _ = write!(id, "{byte:02x}");
@@ -35,20 +38,35 @@ pub fn content_id(source: &Source, version: Option<&str>, refresh: Option<&str>)
 }
 
 /// Canonical JSON: keys sorted, nulls left out, no white space.
-fn canonical(value: &Value) -> String {
+fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(fields) => {
             let mut present: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
-            present.sort_by_key(|(key, _)| *key);
-            let fields: Vec<_> = present
-                .iter()
-                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
+            present.sort_unstable_by_key(|(key, _)| *key);
+            out.push('{');
+            for (index, (key, value)) in present.into_iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                write_scalar(key.as_str(), out);
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        scalar => scalar.to_string(),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { "," });
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => write_scalar(scalar, out),
     }
+}
+
+fn write_scalar(scalar: impl Serialize, out: &mut String) {
+    // Texts, numbers and truth values have a form in JSON.
+    out.push_str(&serde_json::to_string(&scalar).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -83,7 +101,9 @@ mod tests {
     #[test]
     fn the_hashed_form_is_canonical() {
         let json = json!({"b": [1, "x\"y"], "a": {"d": null, "c": true}});
-        assert_eq!(canonical(&json), r#"{"a":{"c":true},"b":[1,"x\"y"]}"#);
+        let mut canonical = String::new();
+        write_canonical(&json, &mut canonical);
+        assert_eq!(canonical, r#"{"a":{"c":true},"b":[1,"x\"y"]}"#);
     }
 
     #[test]
