@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
-use kube::runtime::reflector::Store;
 use model_core::labels;
 use model_core::names::plan_job_name;
 use model_core::queue::Key;
 
-use crate::downloads::has_ended;
+use crate::downloads::{Jobs, is_at_work};
 
 /// Checks at once, however many downloads may run.
 const AT_ONCE: usize = 8;
@@ -22,11 +21,11 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Checks {
     /// `None` until the first question: then a replica leads, and its cache holds what an earlier leader left.
     running: Arc<Mutex<Option<BTreeSet<Key>>>>,
-    jobs: Store<Job>,
+    jobs: Jobs,
 }
 
 impl Checks {
-    pub(crate) fn new(jobs: Store<Job>) -> Self {
+    pub(crate) fn new(jobs: Jobs) -> Self {
         Self { running: Arc::default(), jobs }
     }
 
@@ -54,8 +53,11 @@ impl Checks {
     }
 
     fn found(&self) -> BTreeSet<Key> {
-        let jobs = self.jobs.state_filter(is_check);
-        jobs.iter().filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone()))).collect()
+        let jobs = self.jobs.at_work();
+        jobs.iter()
+            .filter(|job| is_check(job))
+            .filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())))
+            .collect()
     }
 }
 
@@ -63,18 +65,19 @@ impl Checks {
 pub(crate) fn is_check(job: &Job) -> bool {
     job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == plan_job_name(model))
         && job.annotations().contains_key(labels::CLAIM_UID)
-        && !has_ended(job)
+        && is_at_work(job)
 }
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::reflector::store;
     use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
+    use crate::downloads::has_ended;
+    use crate::watched::WatchedJob;
 
-    fn job(model: &str, name: &str, annotation: &str, condition: &str) -> Job {
+    fn job(model: &str, name: &str, annotation: &str, condition: &str) -> WatchedJob {
         serde_json::from_value(json!({
             "metadata": {
                 "name": name, "namespace": "team", "labels": { labels::MODEL: model }, "annotations": { annotation: "uid" },
@@ -86,14 +89,14 @@ mod tests {
 
     #[test]
     fn no_more_than_so_many_ask_at_once_those_of_an_earlier_leader_included() {
-        let (jobs, mut writer) = store();
+        let jobs = Jobs::new(|job| !has_ended(job.status.as_ref()));
         for job in [
             job("before", "model-plan-before", labels::CLAIM_UID, "Suspended"),
             job("ended", "model-plan-ended", labels::CLAIM_UID, "Complete"),
             job("preflight", "model-plan-preflight", "other", "Suspended"),
             job("download", "model-download-download", labels::CLAIM_UID, "Suspended"),
         ] {
-            writer.apply_watcher_event(&Event::Apply(job));
+            jobs.heard(&Event::Apply(job));
         }
         let checks = Checks::new(jobs);
         let key = |number: usize| ("team".to_owned(), number.to_string());

@@ -1,13 +1,12 @@
 //! What every pass shares.
 
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Client;
-use kube::runtime::reflector::Store;
 use model_resources::DownloadSettings;
 
 use crate::backoff::Backoff;
-use crate::downloads::Downloads;
+use crate::cache::Cache;
+use crate::downloads::{Downloads, Jobs};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::own_writes::OwnWrites;
@@ -19,10 +18,10 @@ use crate::writers::Writers;
 pub(crate) struct Context {
     pub client: Client,
     pub settings: DownloadSettings,
-    pub claims: Store<PersistentVolumeClaim>,
+    pub claims: Cache<PersistentVolumeClaim>,
     /// Claims that the operator did not make.
-    pub shared_claims: Store<PersistentVolumeClaim>,
-    pub jobs: Store<Job>,
+    pub shared_claims: Cache<PersistentVolumeClaim>,
+    pub jobs: Jobs,
     pub pods: Pods,
     pub progress: ProgressLines,
     pub writers: Writers,

@@ -10,15 +10,10 @@ use std::time::Duration;
 use futures::channel::mpsc::unbounded;
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Error;
-use kube::runtime::reflector::{Lookup, ObjectRef, Store, reflector, store};
+use kube::runtime::reflector::{reflector, store};
 use kube::runtime::{Config, WatchStreamExt, watcher};
-use kube::{Client, Resource, ResourceExt};
-use model_core::api::Model;
-use model_core::labels::{self, MANAGED_BY, MANAGER};
+use kube::{Client, Resource};
 use model_core::queue::Limits;
 use model_resources::DownloadSettings;
 use model_watch::Namespaces;
@@ -27,9 +22,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::backoff::Backoff;
+use crate::cache::Cache;
 use crate::certificates::{WebhookCertificates, keep_webhook_certificates};
+use crate::children::{watch_claims, watch_jobs, watch_pods};
 use crate::context::Context;
-use crate::downloads::Downloads;
+use crate::downloads::{Downloads, Jobs, has_ended};
 use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
@@ -37,7 +34,8 @@ use crate::own_writes::OwnWrites;
 use crate::pods::Pods;
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
-use crate::shared_claims::{models_on, watch_shared_claims};
+use crate::shared_claims::watch_shared_claims;
+use crate::watched_model::WatchedModel;
 use crate::writers::{Writers, watch_writers, writer_events};
 
 /// Passes that run at once.
@@ -58,8 +56,6 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The name under which Events are reported.
 pub(crate) const REPORTER: &str = "model-controller";
-
-pub(crate) type WatchedModel = DeserializeGuard<Model>;
 
 /// A controller that has not started yet.
 pub struct Controller {
@@ -188,17 +184,17 @@ impl Controller {
         let Self { client, settings, namespaces, election: _, limits, certificates, log_reads, readiness, metrics } =
             self;
         let (models, writer) = store();
-        let (claims, claim_changes) = children(&client, &namespaces, trim_claim);
-        let (shared_claims, shared_claim_changes) = watch_shared_claims(&client, &namespaces);
-        let (jobs, job_changes) = children(&client, &namespaces, trim_job);
-        let (cached_pods, pod_changes) = children(&client, &namespaces, trim_pod);
-        let pods = Pods::new(cached_pods.clone());
-        let heard = pods.clone();
-        let pod_changes = pod_changes.inspect(move |event| event.iter().for_each(|event| heard.heard(event)));
+        let (claims, shared_claims) = (Cache::new(|_| false), Cache::new(|_| false));
+        let (jobs, pods) = (Jobs::new(|job| !has_ended(job.status.as_ref())), Pods::default());
+        let of_claims = watch_claims(&client, &namespaces, claims.clone());
+        let of_shared_claims = watch_shared_claims(&client, &namespaces, shared_claims.clone(), models.clone());
+        let of_jobs = watch_jobs(&client, &namespaces, jobs.clone());
+        let of_pods = watch_pods(&client, &namespaces, pods.clone());
         let (for_gates, of_models) = unbounded();
         let mut beside = JoinSet::new();
         beside.spawn(lift_gates(client.clone(), namespaces.clone(), models.clone(), of_models, leadership.clone()));
-        let model_changes = watch(&client, &namespaces, writer, watcher::Config::default(), trim_model)
+        let told = watch(&client, &namespaces, watcher::Config::default()).modify(trim_model);
+        let model_changes = reflector(writer, told)
             .inspect(move |event| {
                 readiness.heard(event);
                 gates::pass_on(event, &for_gates);
@@ -208,7 +204,7 @@ impl Controller {
         let progress = ProgressLines::default();
         metrics.read(Caches { models: models.clone(), jobs: jobs.clone(), leadership: leadership.clone() });
         // Logs are read for the whole operator, not by each replica.
-        let reading = read_logs(client.clone(), cached_pods, progress.clone(), news.clone(), log_reads);
+        let reading = read_logs(client.clone(), pods.clone(), progress.clone(), news.clone(), log_reads);
         beside.spawn(leadership.clone().gained().then(|()| reading));
         if let Some(certificates) = certificates {
             let keep = leadership.clone().while_held(keep_webhook_certificates(client.clone(), certificates));
@@ -223,8 +219,7 @@ impl Controller {
         // they know which downloads run, or each restart would start too many.
         let model_changes = async move {
             listed.notified().await;
-            // It fails only when nobody fills the cache any more, which is when the controller ends.
-            let _ = running.wait_until_ready().await;
+            running.filled().await;
             model_changes
         }
         .flatten_stream();
@@ -237,26 +232,28 @@ impl Controller {
             pods,
             progress,
             writers,
-            downloads: downloads.clone(),
+            downloads,
             backoff: Backoff::default(),
             own_writes: OwnWrites::default(),
             leadership: leadership.clone(),
             metrics,
         });
-        let named_by = models.clone();
+        let of_passes = context.clone();
         kube::runtime::Controller::for_stream(model_changes, models)
             .with_config(Config::default().concurrency(CONCURRENCY).debounce(QUIET))
-            .watches_stream(claim_changes.touched_objects(), |claim| model_of(&claim))
-            .watches_stream(shared_claim_changes, move |claim| models_on(&named_by, &claim))
-            .watches_stream(job_changes.touched_objects(), |job| model_of(&job))
-            .watches_stream(pod_changes.touched_objects(), |pod| model_of(&pod))
+            .reconcile_on(of_claims)
+            .reconcile_on(of_shared_claims)
+            .reconcile_on(of_jobs)
+            .reconcile_on(of_pods)
             .reconcile_on(own_news)
             .reconcile_all_on(leadership.begins())
             .graceful_shutdown_on(stop)
             .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
             .for_each(|pass| {
                 if let Err(Error::ObjectNotFound(model)) = &pass {
-                    downloads.is_gone(model.namespace.as_deref().unwrap_or_default(), &model.name);
+                    let namespace = model.namespace.as_deref().unwrap_or_default();
+                    of_passes.downloads.is_gone(namespace, &model.name);
+                    of_passes.backoff.succeeded(&format!("{namespace}/{}", model.name));
                 }
                 async move {
                     match pass {
@@ -274,27 +271,6 @@ impl Controller {
     }
 }
 
-/// A watch of our children of one kind: a cache and its changes, deletions included.
-fn children<K>(
-    client: &Client,
-    namespaces: &Namespaces,
-    trim: fn(&mut K),
-) -> (Store<K>, impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>)
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let (cache, writer) = store();
-    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    (cache, watch(client, namespaces, writer, ours, trim))
-}
-
 /// What kubectl was given last is the Model once more.
 fn trim_model(model: &mut WatchedModel) {
     if let Some(annotations) = &mut model.meta_mut().annotations {
@@ -302,55 +278,14 @@ fn trim_model(model: &mut WatchedModel) {
     }
 }
 
-/// Annotations of claims are for provisioners.
-fn trim_claim(claim: &mut PersistentVolumeClaim) {
-    claim.metadata.annotations = None;
-}
-
-/// Of its pods a pass wants to know only to which nodes they are bound.
-fn trim_job(job: &mut Job) {
-    if let Some(status) = &mut job.status {
-        status.uncounted_terminated_pods = None;
-    }
-    let Some(spec) = &mut job.spec else { return };
-    spec.selector = None;
-    spec.template.metadata = None;
-    if let Some(pod) = &mut spec.template.spec {
-        *pod = PodSpec { affinity: pod.affinity.take(), ..PodSpec::default() };
-    }
-}
-
-/// What a pod mounts is told where it does not start. What its containers run is not.
-fn trim_pod(pod: &mut Pod) {
-    let Some(spec) = &mut pod.spec else { return };
-    let (node_name, volumes) = (spec.node_name.take(), spec.volumes.take());
-    *spec = PodSpec { node_name, volumes, ..PodSpec::default() };
-}
-
-/// A watch of these namespaces that fills a cache and goes on after errors. `trim` takes out what no pass reads: a cache
-/// holds every object for as long as there is one.
+/// A watch of these namespaces that goes on after errors.
 pub(crate) fn watch<K>(
     client: &Client,
     namespaces: &Namespaces,
-    writer: kube::runtime::reflector::store::Writer<K>,
     config: watcher::Config,
-    trim: fn(&mut K),
-) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    reflector(writer, namespaces.watch(client, config.timeout(WATCH_SECONDS)).modify(trim))
-}
-
-/// The Model that a child belongs to.
-fn model_of(child: &impl ResourceExt) -> Option<ObjectRef<WatchedModel>> {
-    let name = child.labels().get(labels::MODEL)?;
-    Some(ObjectRef::new(name).within(&child.namespace()?))
+    namespaces.watch(client, config.timeout(WATCH_SECONDS))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use model_core::api::{Model, ModelStatus};
@@ -19,8 +19,13 @@ use model_core::queue::{Key, Limits, Place, Queue, Ticket};
 use model_core::reason::Reason;
 use model_core::status::DOWNLOADED;
 
+use crate::cache::Cache;
 use crate::checks::{Checks, is_check};
-use crate::controller::WatchedModel;
+use crate::watched::WatchedJob;
+use crate::watched_model::WatchedModel;
+
+/// All Jobs of the operator.
+pub(crate) type Jobs = Cache<WatchedJob, Job>;
 
 /// What a look at a Model means for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +83,7 @@ struct Line {
     /// `None` until the first question: then a replica leads, and its caches hold what an earlier leader left.
     queue: Mutex<Option<Queue>>,
     models: Store<WatchedModel>,
-    jobs: Store<Job>,
+    jobs: Jobs,
     news: UnboundedSender<ObjectRef<WatchedModel>>,
 }
 
@@ -88,7 +93,7 @@ impl Downloads {
         limits: Limits,
         env: BTreeMap<String, String>,
         models: Store<WatchedModel>,
-        jobs: Store<Job>,
+        jobs: Jobs,
         news: UnboundedSender<ObjectRef<WatchedModel>>,
     ) -> Self {
         let checks = Checks::new(jobs.clone());
@@ -174,8 +179,11 @@ impl Line {
 
     /// The Models whose Job has not ended, with the host that they download from. Of a Model that is gone it is not known.
     fn running(&self) -> Vec<(Key, String)> {
-        let jobs = self.jobs.state_filter(|job| is_running(job) || is_check(job));
-        let keys = jobs.iter().filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
+        let jobs = self.jobs.at_work();
+        let keys = jobs
+            .iter()
+            .filter(|job| is_running(job) || is_check(job))
+            .filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
         let with_host = |key: Key| {
             let model = self.models.get(&ObjectRef::new(&key.1).within(&key.0));
             let model = model.as_ref().and_then(|model| model.0.as_ref().ok());
@@ -230,19 +238,25 @@ pub(crate) fn is_queued(status: &ModelStatus) -> bool {
 
 /// Whether a Job is a download that has neither succeeded nor failed.
 pub(crate) fn is_running(job: &Job) -> bool {
-    job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == job_name(model)) && !has_ended(job)
+    job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == job_name(model)) && is_at_work(job)
 }
 
-pub(crate) fn has_ended(job: &Job) -> bool {
-    is_complete(job) || is(job, "Failed")
+/// Whether a Job has neither succeeded nor failed.
+pub(crate) fn is_at_work(job: &Job) -> bool {
+    !has_ended(job.status.as_ref())
+}
+
+/// Whether the Job of this status has succeeded or failed.
+pub(crate) fn has_ended(status: Option<&JobStatus>) -> bool {
+    is(status, "Complete") || is(status, "Failed")
 }
 
 /// Whether the Job has done what it was made for. It stays so.
 pub(crate) fn is_complete(job: &Job) -> bool {
-    is(job, "Complete")
+    is(job.status.as_ref(), "Complete")
 }
 
-fn is(job: &Job, condition: &str) -> bool {
-    let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+fn is(status: Option<&JobStatus>, condition: &str) -> bool {
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.any(|known| known.status == "True" && known.type_ == condition)
 }

@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::controller::{Action, Error as ControllerError};
-use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::{Config, Controller, WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use model_core::labels::{FIELD_MANAGER, GATED};
@@ -19,10 +19,11 @@ use model_resources::gate::{Verdict, awaited, judge, lift};
 use model_watch::Namespaces;
 
 use crate::backoff::Backoff;
-use crate::controller::{WatchedModel, watch};
+use crate::controller::watch;
 use crate::error::Error;
 use crate::gate_events::{GateEvents, Word};
 use crate::leader::Leadership;
+use crate::watched_model::WatchedModel;
 
 /// Pods that are looked at at once. Each look writes at most twice.
 const CONCURRENCY: u16 = 16;
@@ -70,8 +71,8 @@ pub(crate) async fn lift_gates(
     // Before the first list, a Model that is missing proves nothing.
     while !matches!(news.next().await, Some(News::OfAll) | None) {}
     let (pods, writer) = store();
-    let changes =
-        watch::<Pod>(&client, &namespaces, writer, watcher::Config::default().labels(&format!("{GATED}=true")), |_| ());
+    let waiting = watcher::Config::default().labels(&format!("{GATED}=true"));
+    let changes = reflector(writer, watch::<Pod>(&client, &namespaces, waiting));
     let known = pods.clone();
     let touched = news.flat_map(move |news| stream::iter(pods_of(&known, &news)));
     let begins = leadership.clone().begins();

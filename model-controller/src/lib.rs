@@ -19,8 +19,10 @@
 
 mod act;
 mod backoff;
+mod cache;
 mod certificates;
 mod checks;
+mod children;
 mod context;
 mod controller;
 mod doubt;
@@ -41,6 +43,8 @@ mod reconcile;
 mod send;
 mod shared_claims;
 mod warnings;
+mod watched;
+mod watched_model;
 mod writers;
 
 pub use certificates::{Rhythm, WebhookCertificates, keep_webhook_certificates};

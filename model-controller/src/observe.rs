@@ -5,7 +5,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use model_core::api::Model;
 use model_core::decide::is_verification_open;
@@ -22,7 +21,7 @@ use model_core::report::Outcome;
 use model_watch::Lean;
 
 use crate::context::Context;
-use crate::downloads::{has_ended, is_complete};
+use crate::downloads::{is_at_work, is_complete};
 use crate::error::Error;
 use crate::own_writes::Cached;
 use crate::warnings;
@@ -63,29 +62,23 @@ pub(crate) struct Children {
 impl Children {
     /// What the watch caches hold. It may lag behind.
     pub(crate) fn cached(context: &Context, model: &Persisted) -> Self {
-        let claim = ObjectRef::new(&model.claim_name()).within(model.namespace);
-        let job = ObjectRef::new(&job_name(model.name)).within(model.namespace);
-        let job = context.jobs.get(&job).map(|job| (*job).clone());
+        let job_of_name = |name: String| context.jobs.get(model.namespace, &name);
         let pods = context.pods.of(model.namespace, model.name);
-        let pod_of = |job: &Job| newest_pod(job, pods.iter().map(AsRef::as_ref)).cloned();
-        let pod = job.as_ref().and_then(pod_of);
-        let shared = || context.shared_claims.get(&claim).filter(|_| model.shares_claim());
-        let claim = context.claims.get(&claim).or_else(shared).map(|claim| (*claim).clone());
-        let prune = ObjectRef::new(&prune_job_name(model.name)).within(model.namespace);
-        let prune = context.jobs.get(&prune).map(|job| Box::new(((*job).clone(), pod_of(&job))));
-        let plan = ObjectRef::new(&plan_job_name(model.name)).within(model.namespace);
-        let plan = is_planned(model, claim.as_ref()).then(|| context.jobs.get(&plan)).flatten();
-        let verify = ObjectRef::new(&verify_job_name(model.name)).within(model.namespace);
-        let verify = is_verification_open(model).then(|| context.jobs.get(&verify)).flatten();
-        Self {
-            plan: plan.map(|job| Box::new(((*job).clone(), pod_of(&job)))),
-            verify: verify.map(|job| Box::new(((*job).clone(), pod_of(&job)))),
-            claim,
-            job,
-            pod,
-            prune,
-            ..Self::default()
-        }
+        let with_pod = |job: Job| {
+            let pod = newest_pod(&job, &pods).cloned();
+            Box::new((job, pod))
+        };
+        let job = job_of_name(job_name(model.name));
+        let pod = job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
+        let claim = model.claim_name();
+        let shared = || context.shared_claims.get(model.namespace, &claim).filter(|_| model.shares_claim());
+        let claim = context.claims.get(model.namespace, &claim).or_else(shared);
+        let prune = job_of_name(prune_job_name(model.name)).map(with_pod);
+        let is_planned = is_planned(model, claim.as_ref());
+        let plan = is_planned.then(|| job_of_name(plan_job_name(model.name))).flatten().map(with_pod);
+        let is_verified = is_verification_open(model);
+        let verify = is_verified.then(|| job_of_name(verify_job_name(model.name))).flatten().map(with_pod);
+        Self { claim, job, pod, plan, prune, verify, ..Self::default() }
     }
 
     /// What the API server holds now. The Job is read before the claim: a claim is older than its Job, so a claim that
@@ -96,7 +89,7 @@ impl Children {
         let job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
         let prune = live_job(&jobs, &prune_job_name(model.name), "read the prune Job").await?;
         let claim = claims.get_opt(&model.claim_name()).await.map_err(|error| Error::api("read the claim", error))?;
-        let claim = claim.map(|Lean(claim)| claim);
+        let claim = claim.map(|Lean(claim)| *claim);
         let plan = if is_planned(model, claim.as_ref()) {
             live_job(&jobs, &plan_job_name(model.name), "read the plan Job").await?
         } else {
@@ -279,12 +272,12 @@ fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool 
 
 async fn live_job(jobs: &Api<Lean<Job>>, name: &str, doing: &'static str) -> Result<Option<Job>, Error> {
     let job = jobs.get_opt(name).await.map_err(|error| Error::api(doing, error))?;
-    Ok(job.map(|Lean(job)| job))
+    Ok(job.map(|Lean(job)| *job))
 }
 
 /// Whether a Job that runs has been without a pod for so long that its Events tell why.
 fn is_late(job: &Job, now: Timestamp) -> bool {
-    !has_ended(job) && podless(job, Refusal::NotRead).is_some_and(|podless| now >= podless.late())
+    is_at_work(job) && podless(job, Refusal::NotRead).is_some_and(|podless| now >= podless.late())
 }
 
 /// Whether a node has had a pod for so long without starting it that the pod's Events tell why.
@@ -296,7 +289,7 @@ fn does_not_start(pod: &Pod, now: Timestamp) -> bool {
 pub(crate) async fn live_model(client: &Client, model: &Persisted<'_>) -> Result<Option<Model>, Error> {
     let models: Api<Lean<Model>> = Api::namespaced(client.clone(), model.namespace);
     let model = models.get_opt(model.name).await.map_err(|error| Error::api("read the Model", error))?;
-    Ok(model.map(|Lean(model)| model))
+    Ok(model.map(|Lean(model)| *model))
 }
 
 /// The pods of the Model's Jobs.
@@ -313,7 +306,7 @@ async fn list_pods(
 ) -> Result<Vec<Pod>, Error> {
     let pods: Api<Lean<Pod>> = Api::namespaced(client.clone(), model.namespace);
     let pods = pods.list(which).await.map_err(|error| Error::api(doing, error))?;
-    Ok(pods.items.into_iter().map(|Lean(pod)| pod).collect())
+    Ok(pods.items.into_iter().map(|Lean(pod)| *pod).collect())
 }
 
 /// Whether the storage class of an unbound claim exists. A bound claim has no need of it.

@@ -72,10 +72,11 @@ impl OwnWrites {
     }
 
     fn note(&self, model: &str, write: impl FnOnce(&mut Unseen)) {
-        let mut all = self.all();
-        let nothing = || Unseen { claim: None, job: None, over: None, since: Instant::now() };
-        let unseen = all.entry(model.to_owned()).or_insert_with(nothing);
-        unseen.since = Instant::now();
+        let (mut all, now) = (self.all(), Instant::now());
+        // Nobody asks for those of a Model that is gone.
+        all.retain(|_, unseen| now.saturating_duration_since(unseen.since) < LAG);
+        let unseen = all.entry(model.to_owned()).or_insert(Unseen { claim: None, job: None, over: None, since: now });
+        unseen.since = now;
         write(unseen);
     }
 

@@ -10,17 +10,19 @@ use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, LogParams};
-use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
-use model_core::api::Model;
 use model_core::labels;
 use model_core::names::job_name;
 use model_core::report::Progress;
 use model_resources::job::CONTAINER;
 use tokio::time::{MissedTickBehavior, interval};
+
+use crate::pods::Pods;
+use crate::watched_model::WatchedModel;
 
 /// How often each running download is asked, while there are few of them.
 const ROUND: Duration = Duration::from_secs(2);
@@ -59,9 +61,9 @@ impl ProgressLines {
 /// that has news.
 pub(crate) async fn read_logs(
     client: Client,
-    pods: Store<Pod>,
+    pods: Pods,
     lines: ProgressLines,
-    news: UnboundedSender<ObjectRef<DeserializeGuard<Model>>>,
+    news: UnboundedSender<ObjectRef<WatchedModel>>,
     per_second: NonZeroU32,
 ) {
     let steady = |period| {
@@ -74,10 +76,10 @@ pub(crate) async fn read_logs(
     let (client, lines, news) = (&client, &lines, &news);
     loop {
         rounds.tick().await;
-        let running = pods.state_filter(is_download);
-        let uids = running.iter().filter_map(|pod| job_uid(pod)).collect();
+        let running = pods.downloading();
+        let uids = running.iter().filter_map(job_uid).collect();
         lines.forget_all_but(&uids);
-        let read = async |pod: Arc<Pod>| {
+        let read = async |pod: Pod| {
             starts.lock().await.tick().await;
             read_log(client, &pod, lines, news).await;
         };
@@ -85,12 +87,7 @@ pub(crate) async fn read_logs(
     }
 }
 
-async fn read_log(
-    client: &Client,
-    pod: &Pod,
-    lines: &ProgressLines,
-    news: &UnboundedSender<ObjectRef<DeserializeGuard<Model>>>,
-) {
+async fn read_log(client: &Client, pod: &Pod, lines: &ProgressLines, news: &UnboundedSender<ObjectRef<WatchedModel>>) {
     let (Some(job_uid), Some(namespace), Some(model)) =
         (job_uid(pod), pod.namespace(), pod.labels().get(labels::MODEL).cloned())
     else {
@@ -116,10 +113,10 @@ async fn read_log(
 }
 
 /// Whether a download runs in this pod. A pod of another Job of ours prints no progress.
-fn is_download(pod: &Pod) -> bool {
-    let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-    let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    let model = pod.labels().get(labels::MODEL);
+pub(crate) fn is_download(pod: &ObjectMeta, status: Option<&PodStatus>) -> bool {
+    let running = status.and_then(|status| status.phase.as_deref()) == Some("Running");
+    let owner = pod.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let model = pod.labels.as_ref().and_then(|labels| labels.get(labels::MODEL));
     running && owner.zip(model).is_some_and(|(owner, model)| owner.name == job_name(model))
 }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Look, Write, decide};
@@ -20,11 +19,12 @@ use crate::error::Error;
 use crate::events;
 use crate::metrics::PASS_OK;
 use crate::observe::{Children, live_model};
+use crate::watched_model::WatchedModel;
 
 /// Waits between two passes when the cluster changed under the first.
 const RACED: Duration = Duration::from_millis(500);
 
-pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(model: Arc<WatchedModel>, context: Arc<Context>) -> Result<Action, Error> {
     if !context.leadership.leads() {
         // Every Model is due when this replica begins to lead.
         return Ok(Action::await_change());
@@ -42,7 +42,7 @@ pub(crate) async fn reconcile(model: Arc<DeserializeGuard<Model>>, context: Arc<
     action
 }
 
-async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Action, Error> {
+async fn pass(model: &WatchedModel, context: &Context) -> Result<Action, Error> {
     let model = model.0.as_ref().map_err(|invalid| Error::Invalid(invalid.error.clone()))?;
     let persisted = Persisted::try_from(model)?;
     let now = Timestamp::now();
@@ -63,7 +63,7 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
             next.action(now)
         }
         // Boxed: most passes are over settled Models and should not pay for the size of this future.
-        doubt => Box::pin(act(context, model, cached, next, doubt, now)).await?,
+        doubt => Box::pin(act(context, model, &persisted, cached, next, doubt, now)).await?,
     };
     context.backoff.succeeded(&key(model));
     Ok(action)
@@ -73,29 +73,29 @@ async fn pass(model: &DeserializeGuard<Model>, context: &Context) -> Result<Acti
 async fn act(
     context: &Context,
     cached: &Model,
+    persisted: &Persisted<'_>,
     children: Box<Children>,
     next: Next,
     doubt: Doubt,
     now: Timestamp,
 ) -> Result<Action, Error> {
-    let persisted = Persisted::try_from(cached)?;
     if doubt == Doubt::First {
-        match carry_out(context, cached, &persisted, &children, &next, now).await {
+        match carry_out(context, cached, persisted, &children, &next, now).await {
             // There is something that no cache holds.
             Err(Error::Raced { .. }) => {}
             done => return done,
         }
     } else if doubt == Doubt::Download {
-        let children = children.with_live_download(&context.client, &persisted).await;
-        let children = children.map_err(|error| unread(context, &persisted, error))?;
-        let next = Next::of(context, cached, &persisted, &children, now);
-        if next.doubt(cached, &persisted, &children, now) != Doubt::All {
-            next.leave(context, &persisted);
-            return carry_out(context, cached, &persisted, &children, &next, now).await;
+        let children = children.with_live_download(&context.client, persisted).await;
+        let children = children.map_err(|error| unread(context, persisted, error))?;
+        let next = Next::of(context, cached, persisted, &children, now);
+        if next.doubt(cached, persisted, &children, now) != Doubt::All {
+            next.leave(context, persisted);
+            return carry_out(context, cached, persisted, &children, &next, now).await;
         }
     }
-    let live = live_model(&context.client, &persisted).await;
-    let live = live.map_err(|error| unread(context, &persisted, error))?;
+    let live = live_model(&context.client, persisted).await;
+    let live = live.map_err(|error| unread(context, persisted, error))?;
     let is_there = |model: &Model| model.metadata.deletion_timestamp.is_none() && model.uid() == cached.uid();
     let Some(model) = live.filter(is_there) else {
         // Nothing tells of it again, so it must not keep its place in the line.
@@ -228,7 +228,7 @@ impl Next {
 }
 
 /// What to do after a pass that stopped.
-pub(crate) fn after_error(model: &DeserializeGuard<Model>, error: &Error, context: &Context) -> Action {
+pub(crate) fn after_error(model: &WatchedModel, error: &Error, context: &Context) -> Action {
     let key = key(model);
     if let Error::Raced { .. } = error {
         tracing::debug!(model = %key, %error, "looking again");

@@ -2,31 +2,38 @@
 
 use futures::Stream;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use model_core::labels::{MANAGED_BY, MANAGER};
 use model_watch::Namespaces;
 
-use crate::controller::{WatchedModel, watch};
+use crate::cache::Cache;
+use crate::children::news;
+use crate::controller::watch;
+use crate::watched_model::WatchedModel;
 
-/// A cache of all claims of these namespaces that are not the operator's, and its changes, deletions included. A claim's labels and
-/// annotations are left out: of most claims nothing is ever asked.
+/// Watches all claims of these namespaces that are not the operator's. Gives the Models whose files lie on one that comes,
+/// changes or goes.
 pub(crate) fn watch_shared_claims(
     client: &Client,
     namespaces: &Namespaces,
-) -> (Store<PersistentVolumeClaim>, impl Stream<Item = Result<PersistentVolumeClaim, watcher::Error>> + Send + use<>) {
-    let (cache, writer) = store();
+    cache: Cache<PersistentVolumeClaim>,
+    models: Store<WatchedModel>,
+) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
     let not_ours = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}"));
-    let trim = |claim: &mut PersistentVolumeClaim| {
-        claim.metadata.annotations = None;
-        claim.metadata.labels = None;
-    };
-    (cache, watch(client, namespaces, writer, not_ours, trim).touched_objects())
+    let heard = move |event: &watcher::Event<_>| cache.heard(event);
+    news(watch(client, namespaces, not_ours), trim, heard, move |claim| models_on(&models, claim))
+}
+
+/// Of most claims nothing is ever asked.
+fn trim(claim: &mut PersistentVolumeClaim) {
+    claim.metadata.annotations = None;
+    claim.metadata.labels = None;
 }
 
 /// The Models whose files lie on this claim although it is not theirs.
-pub(crate) fn models_on(models: &Store<WatchedModel>, claim: &PersistentVolumeClaim) -> Vec<ObjectRef<WatchedModel>> {
+fn models_on(models: &Store<WatchedModel>, claim: &PersistentVolumeClaim) -> Vec<ObjectRef<WatchedModel>> {
     let (namespace, name) = (claim.namespace(), claim.name_any());
     let names_it = |model: &WatchedModel| {
         let model = model.0.as_ref().ok()?;

@@ -16,7 +16,8 @@ use model_resources::inject::writes_to;
 use model_watch::Namespaces;
 use tokio::sync::Notify;
 
-use crate::controller::{WATCH_SECONDS, WatchedModel};
+use crate::controller::WATCH_SECONDS;
+use crate::watched_model::WatchedModel;
 
 pub(crate) type PodMetadata = PartialObjectMeta<Pod>;
 /// Models by namespace and pod. No pod in it has an empty list.

@@ -16,6 +16,8 @@ const FIELD_MANAGERS: [&str; 2] = ["metadata", "managedFields"];
 
 /// An object as the API server sends it, read without its field managers. Written, it is the object.
 ///
+/// Boxed, because watches hand on what they get from stream to stream, and objects are large.
+///
 /// ```
 /// use k8s_openapi::api::core::v1::Pod;
 /// use model_watch::Lean;
@@ -31,11 +33,11 @@ const FIELD_MANAGERS: [&str; 2] = ["metadata", "managedFields"];
 /// ```
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
-pub struct Lean<K>(pub K);
+pub struct Lean<K>(pub Box<K>);
 
 impl<'de, K: Deserialize<'de>> Deserialize<'de> for Lean<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        K::deserialize(Without { path: &FIELD_MANAGERS, inner: deserializer }).map(Self)
+        K::deserialize(Without { path: &FIELD_MANAGERS, inner: deserializer }).map(|object| Self(Box::new(object)))
     }
 }
 
@@ -249,7 +251,7 @@ mod tests {
         let lean = read::<Lean<Job>>(&job()).0;
         assert_eq!(lean, read(&without(job())));
         assert_eq!(serde_json::to_value(Lean(lean.clone())).unwrap(), serde_json::to_value(lean).unwrap());
-        assert_eq!(read::<Lean<Value>>(&job()).0, without(job()));
+        assert_eq!(*read::<Lean<Value>>(&job()).0, without(job()));
         assert_eq!(read::<Lean<PartialObjectMeta<Job>>>(&job()).0.metadata.managed_fields, None);
         let guarded = read::<Lean<DeserializeGuard<Job>>>(&job()).0.0.unwrap();
         assert_eq!(guarded, read(&without(job())));
@@ -257,8 +259,8 @@ mod tests {
 
     #[test]
     fn an_object_without_any_is_read_and_a_broken_one_says_what_is_wrong() {
-        assert_eq!(read::<Lean<Job>>(&json!({})).0, Job::default());
-        assert_eq!(read::<Lean<Job>>(&json!({ "metadata": null })).0, Job::default());
+        assert_eq!(*read::<Lean<Job>>(&json!({})).0, Job::default());
+        assert_eq!(*read::<Lean<Job>>(&json!({ "metadata": null })).0, Job::default());
         for (case, text, at) in [
             ("no object", "7", "expected Job"),
             ("another type", r#"{ "metadata": { "name": 7 } }"#, "invalid type: integer"),

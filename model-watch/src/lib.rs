@@ -90,10 +90,10 @@ where
 fn object<K>(event: watcher::Event<Lean<K>>) -> watcher::Event<K> {
     use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
     match event {
-        Apply(Lean(object)) => Apply(object),
-        Delete(Lean(object)) => Delete(object),
+        Apply(Lean(object)) => Apply(*object),
+        Delete(Lean(object)) => Delete(*object),
         Init => Init,
-        InitApply(Lean(object)) => InitApply(object),
+        InitApply(Lean(object)) => InitApply(*object),
         InitDone => InitDone,
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::reflector::Store;
 use model_core::api::{Model, ModelStatus, Phase};
@@ -15,9 +14,9 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::Label;
-use crate::controller::WatchedModel;
-use crate::downloads::{is_queued, is_running};
+use crate::downloads::{Jobs, is_queued, is_running};
 use crate::leader::Leadership;
+use crate::watched_model::WatchedModel;
 
 const PHASES: [Phase; 4] = [Phase::Pending, Phase::Downloading, Phase::Ready, Phase::Failed];
 
@@ -25,7 +24,7 @@ const PHASES: [Phase; 4] = [Phase::Pending, Phase::Downloading, Phase::Ready, Ph
 #[derive(Clone, Debug)]
 pub(crate) struct Caches {
     pub models: Store<WatchedModel>,
-    pub jobs: Store<Job>,
+    pub jobs: Jobs,
     pub leadership: Leadership,
 }
 
@@ -104,7 +103,7 @@ impl Collector for State {
         let Some(caches) = self.0.get() else { return Ok(()) };
         let models = caches.models.state();
         let sums = Sums::of(models.iter().map(|model| model.0.as_ref().ok()));
-        let running = caches.jobs.state_filter(is_running).len();
+        let running = caches.jobs.at_work().iter().filter(|job| is_running(job)).count();
         let by = |label: &'static str, counts: &BTreeMap<&'static str, i64>| -> Vec<(Option<Label>, i64)> {
             counts.iter().map(|(value, count)| (Some([(label, *value)]), *count)).collect()
         };
