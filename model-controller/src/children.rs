@@ -6,6 +6,7 @@ use std::future::ready;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
@@ -37,7 +38,7 @@ pub(crate) fn watch_jobs(
     namespaces: &Namespaces,
     cache: Jobs,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
-    watch_children::<WatchedJob, _>(client, namespaces, |_| (), move |event| cache.heard(event))
+    watch_children(client, namespaces, trim_job, move |event| cache.heard(event))
 }
 
 /// Watches the pods of these Jobs.
@@ -46,7 +47,7 @@ pub(crate) fn watch_pods(
     namespaces: &Namespaces,
     pods: Pods,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
-    watch_children::<WatchedPod, _>(client, namespaces, |_| (), move |event| pods.heard(event))
+    watch_children(client, namespaces, trim_pod, move |event| pods.heard(event))
 }
 
 fn watch_children<K, H>(
@@ -96,6 +97,22 @@ where
 /// Annotations of claims are for provisioners.
 fn trim_claim(claim: &mut PersistentVolumeClaim) {
     claim.metadata.annotations = None;
+}
+
+fn trim_job(job: &mut WatchedJob) {
+    trim(&mut job.metadata);
+}
+
+fn trim_pod(pod: &mut WatchedPod) {
+    trim(&mut pod.metadata);
+}
+
+/// Of a Job and of its pods the Model is asked for, and never a version: what is deleted is named by its UID.
+fn trim(metadata: &mut ObjectMeta) {
+    if let Some(labels) = &mut metadata.labels {
+        labels.retain(|key, _| key == labels::MODEL);
+    }
+    (metadata.resource_version, metadata.generation, metadata.finalizers) = (None, None, None);
 }
 
 /// The Model that a child belongs to.
