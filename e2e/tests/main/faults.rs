@@ -50,7 +50,7 @@ async fn loses(scene: &Scene, component: &str) -> Result<(), Error> {
     read(scene, &long).await?;
     // Pods that come now are injected, too.
     let comes = pod("comes", &json!({ "inject": "short" }), &digest_script("/models/short"));
-    admitted(scene, &comes).await?;
+    admitted(scene, &comes, "model not ready").await?;
     assert_eq!(parse_digests(&scene.log("comes").await?), digests(&short));
     once(scene, &["tiny", "short"], [("long", &long), ("short", &short)].as_slice()).await
 }
