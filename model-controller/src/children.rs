@@ -18,7 +18,6 @@ use crate::cache::Cache;
 use crate::controller::watch;
 use crate::downloads::Jobs;
 use crate::pods::Pods;
-use crate::watched::{WatchedJob, WatchedPod};
 use crate::watched_model::WatchedModel;
 
 type Claim = PersistentVolumeClaim;
@@ -47,13 +46,13 @@ pub(crate) fn watch_pods(
     namespaces: &Namespaces,
     pods: Pods,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
-    watch_children(client, namespaces, trim_pod, move |event| pods.heard(event))
+    watch_children(client, namespaces, trim_job, move |event| pods.heard(event))
 }
 
 fn watch_children<K, H>(
     client: &Client,
     namespaces: &Namespaces,
-    trim: fn(&mut K),
+    trim: fn(&mut ObjectMeta),
     heard: H,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<K, H>
 where
@@ -70,7 +69,7 @@ where
 /// From here on only names travel. An object takes some kilobytes, and each stream on the way copies what it hands on.
 pub(crate) fn news<K, M>(
     changes: impl Stream<Item = watcher::Result<Event<K>>> + Send,
-    trim: fn(&mut K),
+    trim: fn(&mut ObjectMeta),
     heard: impl Fn(&Event<K>) + Send,
     models_of: impl Fn(&K) -> M + Send,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send
@@ -80,7 +79,7 @@ where
 {
     let models = move |change: watcher::Result<Event<K>>| match change {
         Ok(event) => {
-            let event = event.modify(trim);
+            let event = event.modify(|object| trim(object.meta_mut()));
             heard(&event);
             let (Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) = &event else { return None };
             Some(stream::iter(models_of(object)))
@@ -95,20 +94,12 @@ where
 }
 
 /// Annotations of claims are for provisioners.
-fn trim_claim(claim: &mut PersistentVolumeClaim) {
-    claim.metadata.annotations = None;
-}
-
-fn trim_job(job: &mut WatchedJob) {
-    trim(&mut job.metadata);
-}
-
-fn trim_pod(pod: &mut WatchedPod) {
-    trim(&mut pod.metadata);
+fn trim_claim(claim: &mut ObjectMeta) {
+    claim.annotations = None;
 }
 
 /// Of a Job and of its pods the Model is asked for, and never a version: what is deleted is named by its UID.
-fn trim(metadata: &mut ObjectMeta) {
+fn trim_job(metadata: &mut ObjectMeta) {
     if let Some(labels) = &mut metadata.labels {
         labels.retain(|key, _| key == labels::MODEL);
     }

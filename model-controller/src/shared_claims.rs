@@ -2,6 +2,7 @@
 
 use futures::Stream;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
@@ -27,9 +28,9 @@ pub(crate) fn watch_shared_claims(
 }
 
 /// Of most claims nothing is ever asked.
-fn trim(claim: &mut PersistentVolumeClaim) {
-    claim.metadata.annotations = None;
-    claim.metadata.labels = None;
+fn trim(claim: &mut ObjectMeta) {
+    claim.annotations = None;
+    claim.labels = None;
 }
 
 /// The Models whose files lie on this claim although it is not theirs.
