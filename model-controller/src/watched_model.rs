@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// One that does not parse is an error of its own, and does not end the watch.
-// kube's DeserializeGuard does the same by way of a tree of all values, which is copied: three times the work.
+// kube's DeserializeGuard does the same by way of a tree of all values, which is copied.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Parts")]
 pub(crate) struct WatchedModel(pub Result<Model, InvalidObject>);
