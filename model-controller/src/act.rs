@@ -1,5 +1,7 @@
 //! The writes: children first, status last.
 
+use std::borrow::Cow;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
@@ -11,6 +13,7 @@ use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name
 use model_core::observed::Placement;
 use model_core::persisted::Persisted;
 use model_resources::{check_job, claim, download_job, placed, plan_job, prune_job, verify_job};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::context::Context;
@@ -63,9 +66,8 @@ async fn make(
             let doing = "create the download Job";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             let job = placed(download_job(model, &context.settings, claim_uid), placement);
-            if let Some(uid) = create_job(context, doing, &job).await? {
-                context.own_writes.created_job(model, &uid);
-            }
+            let uid = create_job(context, doing, &job).await?;
+            context.own_writes.created_job(model, &uid);
         }
         Write::DeleteJob { uid } => {
             delete_job(&context.client, model, &job_name(model.name), uid, PropagationPolicy::Background).await?;
@@ -133,8 +135,8 @@ async fn make(
 
 async fn create_claim(client: &Client, model: &Persisted<'_>, size: &str) -> Result<String, Error> {
     let doing = "create the claim";
-    let uid = send::create(client, &created_by(), &claim(model, size)).await;
-    uid.map_err(|error| Error::api(doing, error))?.ok_or(Error::Raced { doing })
+    let created = send::create(client, &created_by(), &claim(model, size)).await;
+    created.and_then(|claim| claim.uid()).map_err(|error| Error::api(doing, error))
 }
 
 /// Changes the claim that was looked at, and no other of its name.
@@ -154,8 +156,9 @@ async fn patch_claim(
 }
 
 /// Gives the UID of the new Job.
-async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result<Option<String>, Error> {
-    send::create(&context.client, &created_by(), job).await.map_err(|error| Error::api(doing, error))
+async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result<String, Error> {
+    let created = send::create(&context.client, &created_by(), job).await;
+    created.and_then(|job| job.uid()).map_err(|error| Error::api(doing, error))
 }
 
 /// Deletes the Job of this name and UID. One that is gone is left alone. A conflict may mean that another one has its name,
@@ -180,14 +183,34 @@ async fn delete_job(
     }
 }
 
+/// A status to apply. Written as it is, without a tree of values.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusPatch<'a> {
+    api_version: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    metadata: OfVersion<'a>,
+    status: &'a ModelStatus,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfVersion<'a> {
+    name: Option<&'a str>,
+    resource_version: Option<&'a str>,
+}
+
 /// Records the status of the Model that was read with this resource version, and of no newer one.
 pub(crate) async fn write_status(client: &Client, model: &Model, status: &ModelStatus) -> Result<(), Error> {
-    let patch = json!({
-        "apiVersion": Model::api_version(&()),
-        "kind": Model::kind(&()),
-        "metadata": { "name": model.name_any(), "resourceVersion": model.resource_version() },
-        "status": status,
-    });
+    let patch = StatusPatch {
+        api_version: Model::api_version(&()),
+        kind: Model::kind(&()),
+        metadata: OfVersion {
+            name: model.metadata.name.as_deref(),
+            resource_version: model.metadata.resource_version.as_deref(),
+        },
+        status,
+    };
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match send::patch_status(client, model, &params, &Patch::Apply(&patch)).await {
         Ok(()) => Ok(()),

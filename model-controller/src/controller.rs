@@ -31,6 +31,7 @@ use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
 use crate::own_writes::OwnWrites;
+use crate::pace::paced;
 use crate::pods::Pods;
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
@@ -278,7 +279,7 @@ fn trim_model(model: &mut WatchedModel) {
     }
 }
 
-/// A watch of these namespaces that goes on after errors.
+/// A watch of these namespaces that goes on after errors, in bunches.
 pub(crate) fn watch<K>(
     client: &Client,
     namespaces: &Namespaces,
@@ -287,5 +288,5 @@ pub(crate) fn watch<K>(
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    namespaces.watch(client, config.timeout(WATCH_SECONDS))
+    paced(namespaces.watch(client, config.timeout(WATCH_SECONDS)))
 }

@@ -59,7 +59,7 @@ fn is_of_download(model: &Persisted, children: &Children, now: Timestamp) -> boo
     let waits_for_others = model.check_interval().is_some()
         || is_verification_open(model)
         || model.status.is_some_and(|status| !status.earlier.is_empty());
-    let downloads = children.job.is_some() && children.claim.as_ref().is_some_and(is_bound);
+    let downloads = children.job.is_some() && children.claim.as_deref().is_some_and(is_bound);
     downloads && !has_others && !waits_for_others && !children.is_stuck() && !children.are_events_wanted(now)
 }
 
@@ -88,12 +88,12 @@ mod tests {
         .unwrap()
     }
 
-    fn claim(phase: &str) -> Option<PersistentVolumeClaim> {
+    fn claim(phase: &str) -> Option<Box<PersistentVolumeClaim>> {
         serde_json::from_value(json!({ "metadata": { "name": "model-tiny" }, "status": { "phase": phase } })).unwrap()
     }
 
     /// A Job that was made this many seconds after 1970, without a pod.
-    fn job(created: i64) -> Option<Job> {
+    fn job(created: i64) -> Option<Box<Job>> {
         let created = Timestamp::from_second(created).unwrap();
         serde_json::from_value(json!({ "metadata": { "name": "model-download-tiny", "creationTimestamp": created } }))
             .unwrap()
@@ -110,7 +110,7 @@ mod tests {
         let asked = model(&json!({ "models.main-currents.news/verify": "now" }), &json!({ "phase": "Ready" }));
         let none = Children::default;
         let downloading = || Children { claim: claim("Bound"), job: job(9_999), ..none() };
-        let pruning = Children { prune: job(9_999).map(|job| Box::new((job, None))), ..downloading() };
+        let pruning = Children { prune: job(9_999).map(|job| Box::new((*job, None))), ..downloading() };
         let unbound = Children { claim: claim("Pending"), ..downloading() };
         let podless = Children { job: job(1), ..downloading() };
         let claim_only = Children { claim: claim("Bound"), ..none() };

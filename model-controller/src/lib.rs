@@ -37,6 +37,7 @@ pub mod metrics;
 mod observe;
 mod options;
 mod own_writes;
+mod pace;
 mod pods;
 mod progress;
 mod reconcile;

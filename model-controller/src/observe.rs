@@ -30,11 +30,13 @@ use crate::warnings;
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// The children of one Model, as objects. Default: there are none, and nobody looked further.
+///
+/// Boxed: they are large, and every pass moves them.
 #[derive(Default)]
 pub(crate) struct Children {
-    pub claim: Option<PersistentVolumeClaim>,
-    pub job: Option<Job>,
-    pub pod: Option<Pod>,
+    pub claim: Option<Box<PersistentVolumeClaim>>,
+    pub job: Option<Box<Job>>,
+    pub pod: Option<Box<Pod>>,
     /// The Job that asks the source, and its pod. Looked for only where it has a say.
     pub plan: Option<Box<(Job, Option<Pod>)>>,
     /// Whether the claim's storage class exists. `None` where nobody looked.
@@ -43,7 +45,7 @@ pub(crate) struct Children {
     pub placement: Option<Placement>,
     /// Whether the claim's storage class lets it grow. `None` where nobody looked.
     pub expandable: Option<bool>,
-    /// The prune Job, and its pod. Boxed: it would make the future of every pass larger.
+    /// The prune Job, and its pod.
     pub prune: Option<Box<(Job, Option<Pod>)>>,
     /// Whether a pod of the prune Job has not ended, the Job's own end notwithstanding. False where nobody looked.
     pub prunes: bool,
@@ -64,17 +66,14 @@ impl Children {
     pub(crate) fn cached(context: &Context, model: &Persisted) -> Self {
         let job_of_name = |name: String| context.jobs.get(model.namespace, &name);
         let pods = context.pods.of(model.namespace, model.name);
-        let with_pod = |job: Job| {
-            let pod = newest_pod(&job, &pods).cloned();
-            Box::new((job, pod))
-        };
-        let job = job_of_name(job_name(model.name));
-        let pod = job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
+        let with_pod = |job: Job| with_newest_pod(job, &pods);
+        let job = job_of_name(job_name(model.name)).map(Box::new);
+        let pod = job.as_deref().and_then(|job| newest_pod(job, &pods)).cloned().map(Box::new);
         let claim = model.claim_name();
         let shared = || context.shared_claims.get(model.namespace, &claim).filter(|_| model.shares_claim());
-        let claim = context.claims.get(model.namespace, &claim).or_else(shared);
+        let claim = context.claims.get(model.namespace, &claim).or_else(shared).map(Box::new);
         let prune = job_of_name(prune_job_name(model.name)).map(with_pod);
-        let is_planned = is_planned(model, claim.as_ref());
+        let is_planned = is_planned(model, claim.as_deref());
         let plan = is_planned.then(|| job_of_name(plan_job_name(model.name))).flatten().map(with_pod);
         let is_verified = is_verification_open(model);
         let verify = is_verified.then(|| job_of_name(verify_job_name(model.name))).flatten().map(with_pod);
@@ -89,8 +88,8 @@ impl Children {
         let job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
         let prune = live_job(&jobs, &prune_job_name(model.name), "read the prune Job").await?;
         let claim = claims.get_opt(&model.claim_name()).await.map_err(|error| Error::api("read the claim", error))?;
-        let claim = claim.map(|Lean(claim)| *claim);
-        let plan = if is_planned(model, claim.as_ref()) {
+        let claim = claim.map(|Lean(claim)| claim);
+        let plan = if is_planned(model, claim.as_deref()) {
             live_job(&jobs, &plan_job_name(model.name), "read the plan Job").await?
         } else {
             None
@@ -103,11 +102,8 @@ impl Children {
         // After all Jobs, so that no pod of theirs is missed.
         let has_jobs = [&job, &prune, &plan, &verify].into_iter().any(Option::is_some);
         let pods = if has_jobs { live_pods(client, model).await? } else { Vec::new() };
-        let pod = job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
-        let with_pod = |job: Job| {
-            let pod = newest_pod(&job, &pods).cloned();
-            Box::new((job, pod))
-        };
+        let pod = job.as_deref().and_then(|job| newest_pod(job, &pods)).cloned().map(Box::new);
+        let with_pod = |job: Box<Job>| with_newest_pod(*job, &pods);
         let (prune, plan, verify) = (prune.map(with_pod), plan.map(with_pod), verify.map(with_pod));
         let class_exists = match &claim {
             Some(claim) => class_exists(client, claim).await?,
@@ -117,7 +113,7 @@ impl Children {
             Some(claim) => warnings::of_claim(client, claim, now).await,
             None => None,
         };
-        let refusal = match (&job, &pod, plan.as_deref()) {
+        let refusal = match (job.as_deref(), pod.as_deref(), plan.as_deref()) {
             (Some(job), None, _) | (None, _, Some((job, None))) if is_late(job, now) => {
                 warnings::of_job(client, job).await
             }
@@ -126,11 +122,11 @@ impl Children {
             }
             _ => Refusal::NotRead,
         };
-        let found =
+        let mut found =
             Self { claim, job, pod, plan, class_exists, prune, verify, claim_warning, refusal, ..Self::default() };
         // The list is long in a busy namespace, so it is read only where a Job may be made.
         if found.claim.is_some() && (found.job.is_none() || found.is_stuck()) {
-            return found.with_users(client, model).await;
+            found.look_at_users(client, model).await?;
         }
         Ok(found)
     }
@@ -147,39 +143,40 @@ impl Children {
             object.meta().uid.as_deref()
         }
         Cached {
-            claim: self.claim.as_ref().and_then(uid),
-            job: self.job.as_ref().and_then(uid),
+            claim: self.claim.as_deref().and_then(uid),
+            job: self.job.as_deref().and_then(uid),
             version: model.metadata.resource_version.as_deref(),
         }
     }
 
-    /// These, with the Job and its newest pod as the API server holds them now. A Job that is complete stays so, and so does
+    /// Reads the Job and its newest pod as the API server holds them now. A Job that is complete stays so, and so does
     /// what its pod said at its end.
     ///
     /// Where somebody found content damaged, a complete Job may be the one that fetched it, and is read anew.
-    pub(crate) async fn with_live_download(mut self, client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
+    pub(crate) async fn look_at_download(&mut self, client: &Client, model: &Persisted<'_>) -> Result<(), Error> {
         let is_doubted = model.status.is_some_and(|status| status.verification.is_some());
-        if is_doubted || !self.job.as_ref().is_some_and(is_complete) {
+        if is_doubted || !self.job.as_deref().is_some_and(is_complete) {
             let jobs: Api<Lean<Job>> = Api::namespaced(client.clone(), model.namespace);
             self.job = live_job(&jobs, &job_name(model.name), "read the Job").await?;
-        } else if matches!(self.pod.as_ref().and_then(pod_outcome), Some(Outcome::Succeeded(_))) {
-            return Ok(self);
+        } else if matches!(self.pod.as_deref().and_then(pod_outcome), Some(Outcome::Succeeded(_))) {
+            return Ok(());
         }
         let pods = if self.job.is_some() { live_pods(client, model).await? } else { Vec::new() };
-        self.pod = self.job.as_ref().and_then(|job| newest_pod(job, &pods)).cloned();
-        Ok(self)
+        self.pod = self.job.as_deref().and_then(|job| newest_pod(job, &pods)).cloned().map(Box::new);
+        Ok(())
     }
 
     /// Whether only the Events of the Job or of its pod tell why there is no progress.
     pub(crate) fn are_events_wanted(&self, now: Timestamp) -> bool {
         let late = |job: &Job| self.pod.is_none() && is_late(job, now);
-        self.job.as_ref().is_some_and(late) || self.pod.as_ref().is_some_and(|pod| does_not_start(pod, now))
+        self.job.as_deref().is_some_and(late) || self.pod.as_deref().is_some_and(|pod| does_not_start(pod, now))
     }
 
     /// Whether the Job is bound to nodes and its pod fits on none of them. Then the claim may have moved.
     pub(crate) fn is_stuck(&self) -> bool {
-        let bound = self.job.as_ref().is_some_and(|job| !nodes_of(job).is_empty());
-        bound && self.pod.as_ref().and_then(pod_trouble).is_some_and(|trouble| trouble.reason == Reason::Unschedulable)
+        let bound = self.job.as_deref().is_some_and(|job| !nodes_of(job).is_empty());
+        bound
+            && self.pod.as_deref().and_then(pod_trouble).is_some_and(|trouble| trouble.reason == Reason::Unschedulable)
     }
 
     /// Whether the claim is known to have left the nodes that its stuck Job is bound to.
@@ -202,21 +199,21 @@ impl Children {
 
     /// Looks where the claim's pods are, and which contents they name. No selector finds the pods of a claim, so this lists all
     /// of the namespace, once a pass.
-    pub(crate) async fn with_users(mut self, client: &Client, model: &Persisted<'_>) -> Result<Self, Error> {
+    pub(crate) async fn look_at_users(&mut self, client: &Client, model: &Persisted<'_>) -> Result<(), Error> {
         let pods = list_pods(client, model, &ListParams::default(), "list the claim's pods").await?;
         self.prunes = is_pruning(model, &pods);
         self.downloads = is_downloading(model, &pods);
         self.users = Some(Users::of_claim(&model.claim_name(), &pods));
-        self.placement = self.claim.as_ref().map(|claim| placement(claim, &pods));
-        Ok(self)
+        self.placement = self.claim.as_deref().map(|claim| placement(claim, &pods));
+        Ok(())
     }
 
     /// Reduces the objects to what can change the outcome, as if there were no line for downloads.
     pub(crate) fn observed<'a>(&self, context: &Context, model: &'a Persisted<'a>, now: Timestamp) -> Observed<'a> {
-        let claim = claim_state(model, self.claim.as_ref(), self.class_exists, self.claim_warning.as_deref());
-        let progress = self.job.as_ref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
+        let claim = claim_state(model, self.claim.as_deref(), self.class_exists, self.claim_warning.as_deref());
+        let progress = self.job.as_deref().and_then(|job| context.progress.of_job(job.uid().as_deref()?));
         let refusal = self.refusal.clone();
-        let state = job_state(model, &claim, self.job.as_ref(), self.pod.as_ref(), progress, refusal, now);
+        let state = job_state(model, &claim, self.job.as_deref(), self.pod.as_deref(), progress, refusal, now);
         let job = match (&self.job, state) {
             // All stock images write to one place, and take no lock.
             (None, JobState::Absent) if self.downloads && context.settings.downloader == Downloader::Stock => {
@@ -243,7 +240,7 @@ impl Children {
         };
         let (verify, verify_pod) = self.verify.as_deref().map(|(job, pod)| (job, pod.as_ref())).unzip();
         let verify = verify_job(model, &claim, verify, verify_pod.flatten(), now);
-        let of_ours = self.claim.as_ref().filter(|_| claim.uid().is_some() && !model.shares_claim());
+        let of_ours = self.claim.as_deref().filter(|_| claim.uid().is_some() && !model.shares_claim());
         let claim_details = of_ours.map(|object| claim_details(model, object, self.expandable));
         Observed {
             model,
@@ -270,9 +267,14 @@ fn is_planned(model: &Persisted, claim: Option<&PersistentVolumeClaim>) -> bool 
     before || (claim.is_some() && model.check_interval().is_some())
 }
 
-async fn live_job(jobs: &Api<Lean<Job>>, name: &str, doing: &'static str) -> Result<Option<Job>, Error> {
+fn with_newest_pod(job: Job, pods: &[Pod]) -> Box<(Job, Option<Pod>)> {
+    let pod = newest_pod(&job, pods).cloned();
+    Box::new((job, pod))
+}
+
+async fn live_job(jobs: &Api<Lean<Job>>, name: &str, doing: &'static str) -> Result<Option<Box<Job>>, Error> {
     let job = jobs.get_opt(name).await.map_err(|error| Error::api(doing, error))?;
-    Ok(job.map(|Lean(job)| *job))
+    Ok(job.map(|Lean(job)| job))
 }
 
 /// Whether a Job that runs has been without a pod for so long that its Events tell why.

@@ -51,8 +51,7 @@ async fn pass(model: &WatchedModel, context: &Context) -> Result<Action, Error> 
         context.downloads.is_gone(persisted.namespace, persisted.name);
         return Ok(Action::await_change());
     }
-    // Boxed: the objects are large, and every Model has a pass.
-    let cached = Box::new(Children::cached(context, &persisted));
+    let cached = Children::cached(context, &persisted);
     if let Some(lag) = context.own_writes.lag(&persisted, cached.versions(model), Instant::now()) {
         return Ok(Action::requeue(lag));
     }
@@ -74,7 +73,7 @@ async fn act(
     context: &Context,
     cached: &Model,
     persisted: &Persisted<'_>,
-    children: Box<Children>,
+    mut children: Children,
     next: Next,
     doubt: Doubt,
     now: Timestamp,
@@ -86,8 +85,8 @@ async fn act(
             done => return done,
         }
     } else if doubt == Doubt::Download {
-        let children = children.with_live_download(&context.client, persisted).await;
-        let children = children.map_err(|error| unread(context, persisted, error))?;
+        let looked = children.look_at_download(&context.client, persisted).await;
+        looked.map_err(|error| unread(context, persisted, error))?;
         let next = Next::of(context, cached, persisted, &children, now);
         if next.doubt(cached, persisted, &children, now) != Doubt::All {
             next.leave(context, persisted);
@@ -114,9 +113,7 @@ async fn act_on_all(context: &Context, model: &Model, now: Timestamp) -> Result<
     while let Some(look) = next.decision.wants.first() {
         match look {
             Look::Class => children.look_at_class(&context.client).await.map_err(unread)?,
-            Look::Users => {
-                children = Box::pin(children.with_users(&context.client, &persisted)).await.map_err(unread)?;
-            }
+            Look::Users => children.look_at_users(&context.client, &persisted).await.map_err(unread)?,
         }
         next = Next::of(context, model, &persisted, &children, now);
     }
@@ -149,7 +146,7 @@ async fn carry_out(
     now: Timestamp,
 ) -> Result<Action, Error> {
     let placement = children.placement.clone().unwrap_or_default();
-    let written = write_children(context, persisted, &next.decision, children.claim.as_ref(), &placement).await;
+    let written = write_children(context, persisted, &next.decision, children.claim.as_deref(), &placement).await;
     let Err(unwritten) = written else {
         record(context, model, next).await?;
         return Ok(next.action(now));

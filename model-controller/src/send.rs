@@ -8,28 +8,34 @@ use kube::core::Request;
 use kube::{Client, Error, Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-/// What is read of an object that was written.
-#[derive(Debug, Deserialize)]
-struct Written {
-    metadata: Metadata,
+/// An object that was written, as the API server holds it now.
+#[derive(Debug)]
+pub(crate) struct Written(String);
+
+impl Written {
+    /// Its UID, which every object has.
+    pub(crate) fn uid(&self) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Object {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            uid: String,
+        }
+        serde_json::from_str(&self.0).map(|Object { metadata }| metadata.uid).map_err(Error::SerdeError)
+    }
 }
 
-#[derive(Debug, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    uid: Option<String>,
-}
-
-/// Creates an object in its namespace. Gives its UID.
-pub(crate) async fn create<K>(client: &Client, params: &PostParams, object: &K) -> Result<Option<String>, Error>
+/// Creates an object in its namespace.
+pub(crate) async fn create<K>(client: &Client, params: &PostParams, object: &K) -> Result<Written, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
 {
     let url = K::url_path(&(), object.namespace().as_deref());
     let body = serde_json::to_vec(object).map_err(Error::SerdeError)?;
     let request = Request::new(url).create(params, body).map_err(Error::BuildRequest)?;
-    let written: Written = client.request(request).await?;
-    Ok(written.metadata.uid)
+    client.request_text(request).await.map(Written)
 }
 
 /// Patches the status of an object.
@@ -44,6 +50,5 @@ where
 {
     let url = K::url_path(&(), object.namespace().as_deref());
     let request = Request::new(url).patch_subresource("status", &object.name_any(), params, patch);
-    let _: Written = client.request(request.map_err(Error::BuildRequest)?).await?;
-    Ok(())
+    client.request_text(request.map_err(Error::BuildRequest)?).await.map(drop)
 }

@@ -55,9 +55,10 @@ struct Sums {
 impl Sums {
     fn of<'a>(models: impl IntoIterator<Item = Option<&'a Model>>) -> Self {
         let mut sums = Self { phases: PHASES.map(|phase| (phase.as_str(), 0)).into(), ..Self::default() };
+        let no_status = ModelStatus::default();
         for model in models {
             match model {
-                Some(model) => sums.add(&model.status.clone().unwrap_or_default()),
+                Some(model) => sums.add(model.status.as_ref().unwrap_or(&no_status)),
                 // It is in no phase: nothing is done about it.
                 None => *sums.reasons.entry(Reason::InvalidModel.as_str()).or_default() += 1,
             }
