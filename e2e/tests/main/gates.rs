@@ -36,15 +36,16 @@ pub fn deployment() -> Value {
     })
 }
 
-/// Creates an object once the webhook no longer refuses it with these words, by which it lags behind.
-pub async fn admitted(scene: &Scene, object: &Value, lag: &str) -> Result<(), Error> {
+/// Creates an object once it is no longer refused with one of these words, which tell of what comes by itself.
+pub async fn admitted(scene: &Scene, object: &Value, lags: &[&str]) -> Result<(), Error> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(crate::scene::PATIENCE);
     loop {
         let answer = scene.try_apply(object)?;
         if answer.ok {
             return Ok(());
         }
-        assert!(answer.text.contains(lag) && std::time::Instant::now() < deadline, "refused: {}", answer.text);
+        let lags_behind = lags.iter().any(|lag| answer.text.contains(lag));
+        assert!(lags_behind && std::time::Instant::now() < deadline, "refused: {}", answer.text);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
@@ -142,7 +143,7 @@ pub async fn a_gate_is_removed_by_hand(scene: Scene) -> Result<(), Error> {
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let mut queued = pod("reader", &waits(), &digest_script("/models/tiny"));
     queued["spec"]["schedulingGates"] = json!([{ "name": FOREIGN }]);
-    admitted(&scene, &queued, "model not found").await?;
+    admitted(&scene, &queued, &["model not found"]).await?;
     let remove =
         |index: usize| json!([{ "op": "remove", "path": format!("/spec/schedulingGates/{index}") }]).to_string();
     let by_hand = remove(1);

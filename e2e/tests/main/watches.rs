@@ -90,8 +90,8 @@ pub async fn watches_are_cut_and_expire(scene: Scene) -> Result<(), Error> {
     scene.apply(&deployment())?;
     let comes = json!({ "inject": "short", "when-not-ready": "wait" });
     for number in 0..PODS {
-        admitted(&scene, &pod(&format!("comes-{number}"), &comes, &digest_script("/models/short")), "model not found")
-            .await?;
+        let comes = pod(&format!("comes-{number}"), &comes, &digest_script("/models/short"));
+        admitted(&scene, &comes, &["model not found"]).await?;
         tokio::time::sleep(away() / PODS).await;
     }
     scene.ready("short").await?;
