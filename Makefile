@@ -37,9 +37,10 @@ bench-loader: ## Measure model-loader beside other downloaders: 20 minutes, 10 G
 	@cargo run --quiet --release -p bench-loader -- $(BENCH)
 
 .PHONY: bench-operator
-bench-operator: ## Measure controller and webhook against a real API server: 15 minutes (BENCH='--models 100 --requests 1000 --overload 5': a quick look)
+bench-operator: ## Measure controller and webhook against a real API server, the controller beside one in Go: 30 minutes (BENCH='--models 100 --requests 1000 --overload 5': a quick look)
 	@ci/release
-	@cargo run --quiet --release -p bench-operator -- --binaries target/$$(rustc --print host-tuple)/dist $(BENCH)
+	@cd benches/operator/peer && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off go build -trimpath -o $(CURDIR)/target/bench-peer .
+	@cargo run --quiet --release -p bench-operator -- --binaries target/$$(rustc --print host-tuple)/dist --peer target/bench-peer $(BENCH)
 
 .PHONY: bench-node
 bench-node: ## Measure on a node how long a Model takes from kubectl apply to Ready, and what for: 5 minutes

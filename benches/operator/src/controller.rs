@@ -1,5 +1,6 @@
 //! What the controller takes to bring Models to Ready, while the bench plays who runs their Jobs.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,19 @@ use kube::{Client, ResourceExt as _};
 use model_core::api::{Model, Phase};
 use model_core::labels::MODEL;
 use model_core::names::claim_name;
-use serde_json::json;
+use model_core::persisted::{Downloader, Persisted};
+use model_resources::{DownloadSettings, claim, download_job};
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, NAMESPACE, Requests};
 use crate::process::{Process, Usage};
 
 /// Ports of the controller under test.
 const PORTS: [u16; 2] = [18083, 18082];
+/// The image that Jobs name. Nothing runs them.
+const LOADER_IMAGE: &str = "model-loader:bench";
+/// The size of claims.
+const SIZE: &str = "40Gi";
 /// Requests of the bench itself that run at once.
 const AT_ONCE: usize = 8;
 /// How long the controller is left alone to see what it takes while nothing happens.
@@ -49,19 +56,45 @@ pub struct Findings {
     pub restart_requests: Requests,
 }
 
+/// Who brings the Models to Ready.
+pub enum Operator<'a> {
+    /// Ours, at this path.
+    Ours(&'a Path),
+    /// The one of `peer/`, at this path.
+    Peer(&'a Path),
+}
+
+impl Operator<'_> {
+    fn program(&self) -> &Path {
+        let (Self::Ours(program) | Self::Peer(program)) = self;
+        program
+    }
+
+    /// What each is told beside what both are told. Files that it needs go to `folder`.
+    fn arguments(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        Ok(match self {
+            Self::Ours(_) => vec![format!("--loader-image={LOADER_IMAGE}"), "--leader-election=false".to_owned()],
+            Self::Peer(_) => {
+                let path = folder.join("children.json");
+                fs::write(&path, children()?.to_string())?;
+                vec![format!("--children={}", path.display())]
+            }
+        })
+    }
+}
+
 /// Measures with so many Models, on a control plane of its own.
-pub async fn measure(program: &Path, models: usize) -> anyhow::Result<Findings> {
+pub async fn measure(operator: &Operator<'_>, models: usize) -> anyhow::Result<Findings> {
     let cluster = Cluster::start().await?;
     let folder = tempfile::tempdir()?;
     let [health_port, metrics_port] = PORTS;
-    let arguments = [
+    let mut arguments = operator.arguments(folder.path())?;
+    arguments.extend([
         format!("--kubeconfig={}", cluster.kubeconfig().display()),
-        "--loader-image=model-loader:bench".to_owned(),
-        "--leader-election=false".to_owned(),
         format!("--health-port={health_port}"),
         format!("--metrics-port={metrics_port}"),
-    ];
-    let log = folder.path().join("log");
+    ]);
+    let (program, log) = (operator.program(), folder.path().join("log"));
     let mut controller = Process::start(program, &arguments, &log)?;
     controller.is_ready(health_port).await?;
     let completing = tokio::spawn(complete_jobs(cluster.client()));
@@ -110,19 +143,35 @@ async fn create(client: Client, models: usize) -> anyhow::Result<()> {
     let api: Api<Model> = Api::namespaced(client, NAMESPACE);
     stream::iter((0..models).map(anyhow::Ok))
         .try_for_each_concurrent(AT_ONCE, async |number| {
-            let model: Model = serde_json::from_value(json!({
-                "apiVersion": "models.main-currents.news/v1alpha1",
-                "kind": "Model",
-                "metadata": { "name": format!("model-{number}") },
-                "spec": {
-                    "source": { "huggingFace": { "repoId": format!("acme/model-{number}") } },
-                    "storage": { "size": "40Gi" },
-                },
-            }))?;
+            let model = serde_json::from_value(model(&format!("model-{number}")))?;
             api.create(&PostParams::default(), &model).await?;
             Ok(())
         })
         .await
+}
+
+fn model(name: &str) -> Value {
+    json!({
+        "apiVersion": "models.main-currents.news/v1alpha1",
+        "kind": "Model",
+        "metadata": { "name": name },
+        "spec": {
+            "source": { "huggingFace": { "repoId": format!("acme/{name}") } },
+            "storage": { "size": SIZE },
+        },
+    })
+}
+
+/// Claim and Job as ours makes them, for the peer to make the same.
+fn children() -> anyhow::Result<Value> {
+    let name = "placeholder";
+    let mut object = model(name);
+    object["metadata"] = json!({ "name": name, "namespace": NAMESPACE, "uid": "", "generation": 1 });
+    let object: Model = serde_json::from_value(object)?;
+    let model = Persisted::try_from(&object)?;
+    let mut settings = DownloadSettings::default();
+    settings.downloader = Downloader::Loader { image: LOADER_IMAGE.to_owned() };
+    Ok(json!({ "placeholder": name, "claim": claim(&model, SIZE), "job": download_job(&model, &settings, "") }))
 }
 
 /// Gives every claim a volume and completes every Job as soon as they are there, in place of provisioner and nodes.

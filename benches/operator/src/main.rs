@@ -3,8 +3,10 @@
 //!
 //! Both are processes of their own, built for release. The bench plays what a cluster has around them: an API server that
 //! asks the webhook, and the nodes that run Jobs. It prints Markdown. Beside each figure stands that of an operator of the
-//! same specification in Go (controller-runtime, without the client's own rate limit, 10 workers), measured once, on a
-//! machine with 2 cores too, by the same kind of driver; that one is not measured again here.
+//! same specification in Go (controller-runtime, without the client's own rate limit, 10 workers), measured once, on another
+//! machine with 2 cores, by the same kind of driver. So that machines do not matter, `--peer` measures one of `peer/` in
+//! turns with our controller: also on controller-runtime and tuned alike, but made for this bench, with nothing in it that
+//! the bench does not ask for.
 //!
 //! A quick look: `bench-operator --models 100 --requests 1000 --overload 5`.
 
@@ -19,6 +21,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+
+use crate::controller::Operator;
 
 /// Measures controller and webhook against a real API server. Prints Markdown tables.
 #[derive(Debug, Parser)]
@@ -42,6 +46,9 @@ struct Cli {
     /// Folder of the binaries. By default that of this program.
     #[arg(long)]
     binaries: Option<PathBuf>,
+    /// Also measure this program, built from `benches/operator/peer`, in turns with our controller.
+    #[arg(long)]
+    peer: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -73,11 +80,18 @@ async fn main() -> anyhow::Result<()> {
         println!("{}", report::webhook(&findings, cli.connections));
     }
     if wants(Program::Controller) {
-        let mut all = Vec::new();
+        let (mut ours, mut of_peer) = (Vec::new(), Vec::new());
+        let program = binaries.join("model-controller");
         for models in cli.models {
-            all.push(controller::measure(&binaries.join("model-controller"), models).await?);
+            ours.push(controller::measure(&Operator::Ours(&program), models).await?);
+            if let Some(peer) = &cli.peer {
+                of_peer.push(controller::measure(&Operator::Peer(peer), models).await?);
+            }
         }
-        println!("{}", report::controller(&all));
+        println!("{}", report::controller(&ours));
+        if !of_peer.is_empty() {
+            println!("{}", report::peer(&of_peer));
+        }
     }
     println!("{}", report::machine());
     Ok(())

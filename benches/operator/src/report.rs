@@ -84,12 +84,46 @@ pub fn controller(all: &[controller::Findings]) -> String {
             findings.usage.now,
             findings.usage.peak,
             go(|go| go.2),
-            findings.requests.of(&LIFE) as f64 / findings.models as f64,
+            writes_each(findings),
             findings.restart.cpu,
             findings.restart_requests.total(),
             idle * 60.0 / quiet.as_secs_f64(),
         );
     }
+    requests(&mut text, all);
+    text
+}
+
+/// What the peer took.
+pub fn peer(all: &[controller::Findings]) -> String {
+    let mut text = "### The same by an operator on controller-runtime\n\n\
+         | Models | wall, s | CPU, s | memory, MiB | writes each | CPU of a restart, s | CPU a minute idle, s |\n\
+         |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for findings in all {
+        let (idle, quiet) = findings.idle;
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} |",
+            findings.models,
+            findings.wall.as_secs_f64(),
+            findings.cpu,
+            findings.usage.now,
+            writes_each(findings),
+            findings.restart.cpu,
+            idle * 60.0 / quiet.as_secs_f64(),
+        );
+    }
+    requests(&mut text, all);
+    text
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a bench's count")]
+fn writes_each(findings: &controller::Findings) -> f64 {
+    findings.requests.of(&LIFE) as f64 / findings.models as f64
+}
+
+fn requests(text: &mut String, all: &[controller::Findings]) {
     text.push('\n');
     for findings in all {
         let models = findings.models;
@@ -99,7 +133,6 @@ pub fn controller(all: &[controller::Findings]) -> String {
         let _ = writeln!(text, "- {models} Models, restart: {}", findings.restart_requests);
         let _ = writeln!(text, "- {models} Models, idle: {}", findings.idle_requests);
     }
-    text
 }
 
 /// What the figures are from.
