@@ -1,7 +1,8 @@
 //! Changes in bunches.
 //!
 //! To wake up and to find its data in no cache of the processor costs the controller more than what it then does about one
-//! change. So a watch hands on for a moment what is there, and rests until the next beat. Nothing waits that comes alone.
+//! change. So a watch hands on for a moment what is there, and rests until the next beat. Nothing waits that comes alone, and
+//! no list is interrupted.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,21 +21,13 @@ const OPEN: Duration = Duration::from_millis(5);
 /// A stream that hands on its items in bunches, in their order, each at most one beat late.
 pub(crate) struct Paced<S> {
     changes: S,
-    pace: Pace,
-}
-
-enum Pace {
-    /// Nothing has come since the last rest.
-    Waits,
-    Open {
-        until: Instant,
-    },
-    Rests(Pin<Box<Sleep>>),
+    bunch: Bunch,
+    rest: Option<Pin<Box<Sleep>>>,
 }
 
 /// Paces a stream.
-pub(crate) const fn paced<S>(changes: S) -> Paced<S> {
-    Paced { changes, pace: Pace::Waits }
+pub(crate) fn paced<S>(changes: S) -> Paced<S> {
+    Paced { changes, bunch: Bunch::default(), rest: None }
 }
 
 impl<S: Stream + Unpin> Stream for Paced<S> {
@@ -42,54 +35,101 @@ impl<S: Stream + Unpin> Stream for Paced<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let now = Instant::now();
-        if let Pace::Open { until } = self.pace
-            && now > until
-        {
-            self.pace = Pace::Rests(Box::pin(sleep(to_next_beat())));
+        loop {
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(context));
+                (self.rest, self.bunch) = (None, Bunch::default());
+            } else if self.bunch.is_over(now) {
+                self.rest = Some(Box::pin(sleep(to_next_beat())));
+                continue;
+            }
+            if let Poll::Ready(item) = Pin::new(&mut self.changes).poll_next(context) {
+                self.bunch.grows(now);
+                return Poll::Ready(item);
+            }
+            self.bunch.drained = true;
+            if !self.bunch.is_over(now) {
+                return Poll::Pending;
+            }
         }
-        if let Pace::Rests(rest) = &mut self.pace {
-            ready!(rest.as_mut().poll(context));
-            self.pace = Pace::Waits;
-        }
-        let item = ready!(Pin::new(&mut self.changes).poll_next(context));
-        if let Pace::Waits = self.pace {
-            self.pace = Pace::Open { until: now + OPEN };
-        }
-        Poll::Ready(item)
+    }
+}
+
+/// What was handed on since the last rest.
+#[derive(Default)]
+struct Bunch {
+    /// When there was enough of it. `None`: nothing has come.
+    until: Option<Instant>,
+    /// Whether there is nothing more to hand on right now.
+    drained: bool,
+}
+
+impl Bunch {
+    fn grows(&mut self, now: Instant) {
+        let until = self.until.filter(|_| !self.is_long_ago(now)).unwrap_or(now + OPEN);
+        *self = Self { until: Some(until), drained: false };
+    }
+
+    /// Whether to rest now.
+    fn is_over(&self, now: Instant) -> bool {
+        self.drained && self.until.is_some_and(|until| now > until) && !self.is_long_ago(now)
+    }
+
+    /// Whether the rest after it would be over, too.
+    fn is_long_ago(&self, now: Instant) -> bool {
+        self.drained && self.until.is_some_and(|until| now > until + BEAT)
     }
 }
 
 fn to_next_beat() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // A second is a whole number of beats.
-    BEAT - Duration::from_nanos(u64::from(now.subsec_nanos() % BEAT.subsec_nanos()))
+    let since = Duration::from_nanos(u64::from(now.subsec_nanos() % BEAT.subsec_nanos()));
+    BEAT.saturating_sub(since)
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::channel::mpsc::unbounded;
-    use futures::{StreamExt, poll};
+    use futures::StreamExt;
+    use futures::stream::{iter, once};
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_comes_alone_is_handed_on_at_once_and_what_follows_in_a_bunch() {
-        let (send, changes) = unbounded();
-        let mut changes = paced(changes);
-        send.unbounded_send(1).unwrap();
-        assert_eq!(poll!(changes.next()), Poll::Ready(Some(1)));
-        sleep(OPEN + Duration::from_millis(1)).await;
-        for change in 2..=4 {
-            send.unbounded_send(change).unwrap();
+    #[test]
+    fn a_bunch_is_over_after_a_moment_and_forgotten_after_a_beat() {
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let mut bunch = Bunch { until: None, drained: true };
+        assert!(!bunch.is_over(at(0)), "nothing has come");
+        bunch.grows(at(0));
+        assert!(!bunch.is_over(at(50)), "a list that goes on is not interrupted");
+        bunch.drained = true;
+        for (when, is_over) in [(1, false), (5, false), (6, true), (105, true), (106, false)] {
+            assert_eq!(bunch.is_over(at(when)), is_over, "after {when} ms");
         }
-        drop(send);
-        assert_eq!(poll!(changes.next()), Poll::Pending, "it rests");
-        assert_eq!(changes.collect::<Vec<_>>().await, [2, 3, 4]);
+        bunch.grows(at(3));
+        bunch.drained = true;
+        assert!(bunch.is_over(at(6)), "what follows does not make it longer");
+        bunch.grows(at(1_000));
+        bunch.drained = true;
+        assert!(!bunch.is_over(at(1_004)) && bunch.is_over(at(1_006)), "what comes alone begins another one");
     }
 
     #[test]
     fn a_rest_ends_with_the_beat() {
         let rest = to_next_beat();
         assert!(!rest.is_zero() && rest <= BEAT, "{rest:?}");
+    }
+
+    #[tokio::test]
+    async fn everything_is_handed_on_in_its_order() {
+        let late = |item| {
+            once(async move {
+                sleep(OPEN * 2).await;
+                item
+            })
+        };
+        let changes = iter([1, 2]).chain(late(3)).chain(late(4)).chain(iter([5, 6])).boxed();
+        assert_eq!(paced(changes).collect::<Vec<_>>().await, [1, 2, 3, 4, 5, 6]);
     }
 }
