@@ -13,12 +13,13 @@ use kube::core::DeserializeGuard;
 use model_resources::inject::{
     ContentPlace, Denial, ReadyModel, WhenNotReady, Wish, awaited_model, inject, inject_and_gate, parse, ready_model,
 };
+use serde_json::Value;
 
 use crate::cache::ModelCache;
 use crate::causes::with_causes;
 use crate::limits::bounded;
 use crate::metrics::Metrics;
-use crate::review::{Request, Response};
+use crate::review::{Malformed, Request, Response};
 
 /// Where the API server asks about pods.
 pub const PATH: &str = "/mutate-v1-pod";
@@ -85,8 +86,12 @@ async fn answer(
     body: Bytes,
 ) -> HttpResponse {
     let begun = Instant::now();
-    let request = match Request::parse(&body) {
-        Ok(request) => request,
+    let decided = Request::parse(&body).and_then(|request| {
+        let (wish, outcome) = decide(&request, &models, defaults)?;
+        Ok((request, wish, outcome))
+    });
+    let (request, wish, outcome) = match decided {
+        Ok(decided) => decided,
         Err(error) => {
             let error = with_causes(&error);
             tracing::warn!(error, "answered a malformed request");
@@ -94,7 +99,6 @@ async fn answer(
             return (StatusCode::BAD_REQUEST, error).into_response();
         }
     };
-    let (wish, outcome) = decide(&request, &models, defaults);
     log(&request, wish.as_ref(), &outcome);
     let (outcome_word, reason) = outcome.words();
     let response = match outcome {
@@ -115,35 +119,43 @@ const NOT_YET_REASON: &str = "ServiceUnavailable";
 const NOT_YET: &str = "the model webhook has just started and has not read the Models yet: try again in a few seconds; if this stays, check its log and that its service account may list and watch models";
 
 /// Pure but for the look-ups in the cache.
-fn decide(request: &Request, models: &ModelCache, defaults: Defaults) -> (Option<Wish>, Outcome) {
+fn decide(
+    request: &Request<'_>,
+    models: &ModelCache,
+    defaults: Defaults,
+) -> Result<(Option<Wish>, Outcome), Malformed> {
     if !request.creates_pod() {
-        return (None, Outcome::Untouched);
+        return Ok((None, Outcome::Untouched));
     }
-    let wish = match parse(&request.object) {
+    let wish = match parse(&request.named) {
         Ok(Some(wish)) => wish,
-        Ok(None) => return (None, Outcome::Untouched),
-        Err(denial) => return (None, Outcome::Denied(denial)),
+        Ok(None) => return Ok((None, Outcome::Untouched)),
+        Err(denial) => return Ok((None, Outcome::Denied(denial))),
     };
     if !models.is_filled() {
-        return (Some(wish), Outcome::NotYet);
+        return Ok((Some(wish), Outcome::NotYet));
     }
     let found: Result<Vec<_>, _> =
         wish.models.iter().map(|name| look_up(models, defaults, &request.namespace, name, &wish)).collect();
-    let outcome = match found.and_then(|found| patch(request, &wish, found)) {
+    let found = match found {
+        Ok(found) => found,
+        Err(denial) => return Ok((Some(wish), Outcome::Denied(denial))),
+    };
+    let outcome = match patch(&request.object()?, &wish, found) {
         Ok((patch, _)) if patch.0.is_empty() => Outcome::Untouched,
         Ok((patch, false)) => Outcome::Injected(patch),
         Ok((patch, true)) => Outcome::Gated(patch),
         Err(denial) => Outcome::Denied(denial),
     };
-    (Some(wish), outcome)
+    Ok((Some(wish), outcome))
 }
 
 /// The patch, and whether the pod has to wait.
-fn patch(request: &Request, wish: &Wish, found: Vec<Found>) -> Result<(Patch, bool), Denial> {
+fn patch(pod: &Value, wish: &Wish, found: Vec<Found>) -> Result<(Patch, bool), Denial> {
     let waits = found.iter().any(|found| !found.is_ready);
     let models: Vec<_> = found.into_iter().map(|found| found.model).collect();
     let patch = if waits { inject_and_gate } else { inject };
-    Ok((patch(&request.object, wish, &models)?, waits))
+    Ok((patch(pod, wish, &models)?, waits))
 }
 
 /// What the pod mounts of one Model.
@@ -183,7 +195,7 @@ const fn code(denial: &Denial) -> u16 {
 }
 
 /// One line for each decision. Nothing of the pod but its name is logged: its environment may hold secrets.
-fn log(request: &Request, wish: Option<&Wish>, outcome: &Outcome) {
+fn log(request: &Request<'_>, wish: Option<&Wish>, outcome: &Outcome) {
     let (namespace, pod, dry_run) = (request.namespace.as_str(), request.pod_name(), request.dry_run);
     let models = wish.map(|wish| wish.models.join(",")).unwrap_or_default();
     let (word, reason) = outcome.words();

@@ -1,12 +1,13 @@
 //! The wire format: `AdmissionReview` of `admission.k8s.io/v1`, with the pod as raw JSON.
 //!
 //! The types of `kube` parse the object's metadata and would drop what they do not know; a patch must be computed on
-//! what was really sent.
+//! what was really sent. Most pods ask for nothing, so of a pod no more than its metadata is read at first.
 
 use k8s_openapi::ByteString;
 use model_core::labels::GROUP;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -14,7 +15,7 @@ const KIND: &str = "AdmissionReview";
 /// What the API server asks.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     pub(crate) uid: String,
     pub(crate) kind: GroupKind,
     #[serde(default)]
@@ -25,8 +26,11 @@ pub(crate) struct Request {
     pub(crate) operation: String,
     #[serde(default)]
     pub(crate) dry_run: bool,
-    #[serde(default)]
-    pub(crate) object: Value,
+    #[serde(borrow, default)]
+    object: Option<&'a RawValue>,
+    /// Of the object the metadata alone.
+    #[serde(skip)]
+    pub(crate) named: Value,
     /// What is being deleted.
     #[serde(default)]
     pub(crate) old_object: Value,
@@ -50,21 +54,30 @@ pub(crate) enum Malformed {
     NoRequest,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// Reads the body of a call.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Review {
+        struct Review<'r> {
             api_version: String,
             kind: String,
-            request: Option<Request>,
+            #[serde(borrow)]
+            request: Option<Request<'r>>,
         }
         let Review { api_version, kind, request } = serde_json::from_slice(body).map_err(Malformed::Json)?;
         if (api_version.as_str(), kind.as_str()) != (API_VERSION, KIND) {
             return Err(Malformed::Version { api_version, kind });
         }
-        request.ok_or(Malformed::NoRequest)
+        let mut request = request.ok_or(Malformed::NoRequest)?;
+        request.named = request.object.map(named).transpose().map_err(Malformed::Json)?.unwrap_or_default();
+        Ok(request)
+    }
+
+    /// The whole object.
+    pub(crate) fn object(&self) -> Result<Value, Malformed> {
+        let object = self.object.map(|object| serde_json::from_str(object.get())).transpose();
+        object.map(Option::unwrap_or_default).map_err(Malformed::Json)
     }
 
     /// Whether a pod is being created. Nothing else is ever changed or denied.
@@ -83,9 +96,21 @@ impl Request {
 
     /// The pod's name, or the start of the name that the API server will give it.
     pub(crate) fn pod_name(&self) -> &str {
-        let member = |key| self.object.pointer(key).and_then(Value::as_str).filter(|name| !name.is_empty());
+        let member = |key| self.named.pointer(key).and_then(Value::as_str).filter(|name| !name.is_empty());
         member("/metadata/name").or_else(|| member("/metadata/generateName")).unwrap_or_default()
     }
+}
+
+/// An object with its metadata alone, or all of it where that is not told apart.
+fn named(object: &RawValue) -> Result<Value, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Object {
+        #[serde(default)]
+        metadata: Value,
+    }
+    let text = object.get();
+    let metadata = text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten();
+    metadata.map_or_else(|| serde_json::from_str(text), |Object { metadata }| Ok(json!({ "metadata": metadata })))
 }
 
 /// What the API server is told.
@@ -111,18 +136,18 @@ struct Status<'a> {
 
 impl<'a> Response<'a> {
     /// The pod is admitted as it is.
-    pub(crate) fn allow(request: &'a Request) -> Self {
+    pub(crate) fn allow(request: &'a Request<'_>) -> Self {
         Self { uid: &request.uid, allowed: true, status: None, patch: None, patch_type: None }
     }
 
     /// The pod is admitted with a change.
-    pub(crate) fn patch(request: &'a Request, patch: &json_patch::Patch) -> Result<Self, serde_json::Error> {
+    pub(crate) fn patch(request: &'a Request<'_>, patch: &json_patch::Patch) -> Result<Self, serde_json::Error> {
         let patch = Some(ByteString(serde_json::to_vec(patch)?));
         Ok(Self { patch, patch_type: Some("JSONPatch"), ..Self::allow(request) })
     }
 
     /// The pod is not admitted. `kubectl` shows `reason` and `message`.
-    pub(crate) fn deny(request: &'a Request, code: u16, reason: &'a str, message: String) -> Self {
+    pub(crate) fn deny(request: &'a Request<'_>, code: u16, reason: &'a str, message: String) -> Self {
         let status = Some(Status { code, reason, message });
         Self { allowed: false, status, ..Self::allow(request) }
     }
