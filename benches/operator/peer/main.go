@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -36,9 +37,23 @@ const owner = "peer"
 
 // What to make for a Model: JSON in which the Model's name is `placeholder`.
 type templates struct {
-	Placeholder string          `json:"placeholder"`
-	Claim       json.RawMessage `json:"claim"`
-	Job         json.RawMessage `json:"job"`
+	Placeholder string   `json:"placeholder"`
+	Claim       template `json:"claim"`
+	Job         template `json:"job"`
+}
+
+type template struct {
+	name string
+	text []byte
+}
+
+func (t *template) UnmarshalJSON(text []byte) error {
+	var object metav1.PartialObjectMetadata
+	if err := json.Unmarshal(text, &object); err != nil {
+		return err
+	}
+	t.name, t.text = object.Name, bytes.Clone(text)
+	return nil
 }
 
 type reconciler struct {
@@ -83,15 +98,17 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 }
 
 // ensure reads a child from the cache, or creates it.
-func (r *reconciler) ensure(ctx context.Context, model *Model, template json.RawMessage, child client.Object) error {
-	if err := json.Unmarshal(bytes.ReplaceAll(template, []byte(r.templates.Placeholder), []byte(model.Name)), child); err != nil {
-		return err
-	}
-	child.SetNamespace(model.Namespace)
-	key := types.NamespacedName{Namespace: model.Namespace, Name: child.GetName()}
+func (r *reconciler) ensure(ctx context.Context, model *Model, template template, child client.Object) error {
+	name := strings.ReplaceAll(template.name, r.templates.Placeholder, model.Name)
+	key := types.NamespacedName{Namespace: model.Namespace, Name: name}
 	if err := r.Get(ctx, key, child); !apierrors.IsNotFound(err) {
 		return err
 	}
+	text := bytes.ReplaceAll(template.text, []byte(r.templates.Placeholder), []byte(model.Name))
+	if err := json.Unmarshal(text, child); err != nil {
+		return err
+	}
+	child.SetNamespace(model.Namespace)
 	child.SetOwnerReferences(nil)
 	if err := controllerutil.SetControllerReference(model, child, r.Scheme()); err != nil {
 		return err
