@@ -186,8 +186,8 @@ impl Line {
             .filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
         let with_host = |key: Key| {
             let model = self.models.get(&ObjectRef::new(&key.1).within(&key.0));
-            let model = model.as_ref().and_then(|model| model.0.as_ref().ok());
-            let host = model.map_or(String::new(), |model| source_host(&model.spec.source, &self.env));
+            let spec = model.and_then(|model| model.spec().ok());
+            let host = spec.map_or(String::new(), |spec| source_host(&spec.source, &self.env));
             (key, host)
         };
         keys.map(with_host).collect()
@@ -196,12 +196,7 @@ impl Line {
     /// The Models that waited when an earlier leader wrote last, and those that nobody has looked at yet.
     fn waiting(&self) -> Vec<Ticket> {
         let models = self.models.state();
-        models
-            .iter()
-            .filter_map(|model| model.0.as_ref().ok())
-            .filter(|model| waits(model))
-            .map(|model| self.ticket(model))
-            .collect()
+        models.iter().filter_map(|model| model.read().ok()).filter(waits).map(|model| self.ticket(&model)).collect()
     }
 
     fn ticket(&self, model: &Model) -> Ticket {

@@ -14,6 +14,7 @@ use kube::runtime::controller::{Action, Error as ControllerError};
 use kube::runtime::reflector::{ObjectRef, Store, reflector, store};
 use kube::runtime::{Config, Controller, WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
+use model_core::api::Model;
 use model_core::labels::{FIELD_MANAGER, GATED};
 use model_resources::gate::{Verdict, awaited, judge, lift};
 use model_watch::Namespaces;
@@ -28,8 +29,8 @@ use crate::watched_model::WatchedModel;
 /// Pods that are looked at at once. Each look writes at most twice.
 const CONCURRENCY: u16 = 16;
 
-/// The Models that a pod may wait for, by name. One that is not there is left out.
-type Models = BTreeMap<String, Arc<WatchedModel>>;
+/// The Models that a pod may wait for, by name. One that is not there, or cannot be read, is left out.
+type Models = BTreeMap<String, Model>;
 
 /// What the watch of Models tells the gates.
 pub(crate) enum News {
@@ -135,15 +136,16 @@ async fn act(pod: &Pod, gates: &Gates) -> Result<(), Error> {
 }
 
 fn verdict(pod: &Pod, models: &Models) -> Verdict {
-    judge(pod, |name| models.get(name)?.0.as_ref().ok())
+    judge(pod, |name| models.get(name))
 }
 
 impl Gates {
     /// The Models that the pod waits for, as the watch cache holds them.
     fn cached(&self, pod: &Pod) -> Models {
         let namespace = pod.namespace().unwrap_or_default();
-        let model = |name: String| Some((name.clone(), self.models.get(&ObjectRef::new(&name).within(&namespace))?));
-        awaited(pod).into_iter().filter_map(|content| model(content.model)).collect()
+        let model = |name: &str| self.models.get(&ObjectRef::new(name).within(&namespace))?.read().ok();
+        let named = |name: String| model(&name).map(|model| (name, model));
+        awaited(pod).into_iter().filter_map(|content| named(content.model)).collect()
     }
 
     /// The Models that the pod waits for, as the API server holds them now.
@@ -152,7 +154,7 @@ impl Gates {
         let mut models = Models::new();
         for content in awaited(pod) {
             let found = api.get_opt(&content.model).await.map_err(|error| Error::api("read the Model", error))?;
-            models.extend(found.map(|model| (content.model, Arc::new(model))));
+            models.extend(found.and_then(|model| model.read().ok()).map(|model| (content.model, model)));
         }
         Ok(models)
     }

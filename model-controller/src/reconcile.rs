@@ -43,7 +43,9 @@ pub(crate) async fn reconcile(model: Arc<WatchedModel>, context: Arc<Context>) -
 }
 
 async fn pass(model: &WatchedModel, context: &Context) -> Result<Action, Error> {
-    let model = model.0.as_ref().map_err(|invalid| Error::Invalid(invalid.error.clone()))?;
+    // Boxed like the children.
+    let read = Box::new(model.read().map_err(Error::Invalid)?);
+    let model = &*read;
     let persisted = Persisted::try_from(model)?;
     let now = Timestamp::now();
     if model.metadata.deletion_timestamp.is_some() {

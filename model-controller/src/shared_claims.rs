@@ -37,10 +37,9 @@ fn trim(claim: &mut ObjectMeta) {
 fn models_on(models: &Store<WatchedModel>, claim: &PersistentVolumeClaim) -> Vec<ObjectRef<WatchedModel>> {
     let (namespace, name) = (claim.namespace(), claim.name_any());
     let names_it = |model: &WatchedModel| {
-        let model = model.0.as_ref().ok()?;
-        let claim = model.spec.storage.existing_claim.as_ref()?;
-        (*claim == name && model.namespace() == namespace).then_some(())
+        model.namespace() == namespace
+            && model.spec().is_ok_and(|spec| spec.storage.existing_claim.as_ref() == Some(&name))
     };
-    let found = models.state_filter(|model| names_it(model).is_some());
+    let found = models.state_filter(names_it);
     found.iter().map(|model| ObjectRef::from_obj(model.as_ref())).collect()
 }

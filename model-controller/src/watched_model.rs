@@ -1,42 +1,40 @@
-//! A Model as the watch delivers it.
+//! A Model as the watch delivers it, and as the cache keeps it.
 
 use std::borrow::Cow;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::error_boundary::InvalidObject;
 use model_core::api::{Model, ModelSpec, ModelStatus};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// One that does not parse is an error of its own, and does not end the watch.
-// kube's DeserializeGuard does the same by way of a tree of all values, which is copied.
+/// Spec and status are kept as text: as values they take three times as much, and a cache holds all Models where a pass reads
+/// one. So one that does not parse ends no watch, and is told apart when somebody reads it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Parts")]
-pub(crate) struct WatchedModel(pub Result<Model, InvalidObject>);
-
-/// Spec and status as they came, so that each can fail without the metadata.
-#[derive(Deserialize)]
-struct Parts {
+pub(crate) struct WatchedModel {
     metadata: ObjectMeta,
     spec: Option<Box<RawValue>>,
     status: Option<Box<RawValue>>,
 }
 
-impl From<Parts> for WatchedModel {
-    fn from(Parts { metadata, spec, status }: Parts) -> Self {
-        let spec: Result<ModelSpec, _> = serde_json::from_str(spec.as_deref().map_or("null", RawValue::get));
-        let status: Result<Option<ModelStatus>, _> =
-            status.map_or(Ok(None), |status| serde_json::from_str(status.get()));
-        let invalid = |field: &str, error: serde_json::Error| format!("{field}: {error}");
-        let parts = spec
-            .map_err(|error| invalid("spec", error))
-            .and_then(|spec| status.map(|status| (spec, status)).map_err(|error| invalid("status", error)));
-        Self(match parts {
-            Ok((spec, status)) => Ok(Model { metadata, spec, status }),
-            Err(error) => Err(InvalidObject { error, metadata }),
-        })
+impl WatchedModel {
+    /// The Model, or what is wrong with it.
+    pub(crate) fn read(&self) -> Result<Model, String> {
+        let spec = self.spec()?;
+        let status = self.status()?;
+        Ok(Model { metadata: self.metadata.clone(), spec, status })
+    }
+
+    /// What is asked for.
+    pub(crate) fn spec(&self) -> Result<ModelSpec, String> {
+        let text = self.spec.as_deref().map_or("null", RawValue::get);
+        serde_json::from_str(text).map_err(|error| format!("spec: {error}"))
+    }
+
+    fn status(&self) -> Result<Option<ModelStatus>, String> {
+        let Some(text) = self.status.as_deref() else { return Ok(None) };
+        serde_json::from_str(text.get()).map_err(|error| format!("status: {error}"))
     }
 }
 
@@ -61,17 +59,11 @@ impl Resource for WatchedModel {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        match &self.0 {
-            Ok(model) => &model.metadata,
-            Err(invalid) => &invalid.metadata,
-        }
+        &self.metadata
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        match &mut self.0 {
-            Ok(model) => &mut model.metadata,
-            Err(invalid) => &mut invalid.metadata,
-        }
+        &mut self.metadata
     }
 }
 
@@ -103,9 +95,9 @@ mod tests {
         });
         let model: Model = serde_json::from_value(object.clone()).unwrap();
         object["metadata"]["managedFields"] = json!([{ "manager": "someone" }]);
-        assert_eq!(told(&object).0.unwrap(), model);
+        assert_eq!(told(&object).read().unwrap(), model);
         object["status"] = Value::Null;
-        assert_eq!(told(&object).0.unwrap().status, None);
+        assert_eq!(told(&object).read().unwrap().status, None);
     }
 
     #[test]
@@ -121,10 +113,10 @@ mod tests {
             ),
             ("another phase", spec, json!({ "phase": "Lost" }), "status: unknown variant `Lost`"),
         ] {
-            let invalid =
-                told(&json!({ "metadata": { "name": "tiny" }, "spec": spec, "status": status })).0.unwrap_err();
-            assert_eq!(invalid.metadata.name.as_deref(), Some("tiny"), "{case}");
-            assert!(invalid.error.starts_with(want), "{case}: {}", invalid.error);
+            let model = told(&json!({ "metadata": { "name": "tiny" }, "spec": spec, "status": status }));
+            assert_eq!(model.meta().name.as_deref(), Some("tiny"), "{case}");
+            let error = model.read().unwrap_err();
+            assert!(error.starts_with(want), "{case}: {error}");
         }
     }
 }

@@ -53,7 +53,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn of<'a>(models: impl IntoIterator<Item = Option<&'a Model>>) -> Self {
+    fn of(models: impl IntoIterator<Item = Option<Model>>) -> Self {
         let mut sums = Self { phases: PHASES.map(|phase| (phase.as_str(), 0)).into(), ..Self::default() };
         let no_status = ModelStatus::default();
         for model in models {
@@ -103,7 +103,7 @@ impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let Some(caches) = self.0.get() else { return Ok(()) };
         let models = caches.models.state();
-        let sums = Sums::of(models.iter().map(|model| model.0.as_ref().ok()));
+        let sums = Sums::of(models.iter().map(|model| model.read().ok()));
         let running = caches.jobs.at_work().iter().filter(|job| is_running(job)).count();
         let by = |label: &'static str, counts: &BTreeMap<&'static str, i64>| -> Vec<(Option<Label>, i64)> {
             counts.iter().map(|(value, count)| (Some([(label, *value)]), *count)).collect()
@@ -180,7 +180,7 @@ mod tests {
             unpruned,
         ]
         .map(|status| model(&status));
-        let sums = Sums::of(models.iter().map(Some).chain([None]));
+        let sums = Sums::of(models.into_iter().map(Some).chain([None]));
         assert_eq!(sums.phases, BTreeMap::from([("Downloading", 2), ("Failed", 2), ("Pending", 1), ("Ready", 3)]));
         let reasons =
             [("DiskFull", 1), ("DownloadFailed", 1), ("Downloading", 2), ("InvalidModel", 1), ("Starting", 1)];
