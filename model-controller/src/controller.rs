@@ -31,7 +31,6 @@ use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
 use crate::own_writes::OwnWrites;
-use crate::pace::paced;
 use crate::pods::Pods;
 use crate::progress::{ProgressLines, read_logs};
 use crate::reconcile::{after_error, reconcile};
@@ -279,7 +278,7 @@ fn trim_model(model: &mut WatchedModel) {
     }
 }
 
-/// A watch of these namespaces that goes on after errors, in bunches.
+/// A watch of these namespaces that goes on after errors.
 pub(crate) fn watch<K>(
     client: &Client,
     namespaces: &Namespaces,
@@ -288,5 +287,5 @@ pub(crate) fn watch<K>(
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    paced(namespaces.watch(client, config.timeout(WATCH_SECONDS)))
+    namespaces.watch(client, config.timeout(WATCH_SECONDS))
 }

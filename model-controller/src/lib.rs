@@ -37,7 +37,6 @@ pub mod metrics;
 mod observe;
 mod options;
 mod own_writes;
-mod pace;
 mod pods;
 mod progress;
 mod reconcile;
