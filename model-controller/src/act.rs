@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
@@ -12,7 +13,7 @@ use model_core::labels::FIELD_MANAGER;
 use model_core::names::{job_name, plan_job_name, prune_job_name, verify_job_name};
 use model_core::observed::Placement;
 use model_core::persisted::Persisted;
-use model_resources::{check_job, claim, download_job, placed, plan_job, prune_job, verify_job};
+use model_resources::{check_job, download_job, placed, plan_job, prune_job, verify_job};
 use serde::Serialize;
 use serde_json::json;
 
@@ -58,7 +59,7 @@ async fn make(
 ) -> Result<(), Error> {
     match write {
         Write::CreateClaim { size } => {
-            let uid = create_claim(&context.client, model, size).await?;
+            let uid = create(context, "create the claim", &model_resources::claim(model, size)).await?;
             context.own_writes.created_claim(model, &uid);
             *claim_uid = Some(uid);
         }
@@ -66,7 +67,7 @@ async fn make(
             let doing = "create the download Job";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             let job = placed(download_job(model, &context.settings, claim_uid), placement);
-            let uid = create_job(context, doing, &job).await?;
+            let uid = create(context, doing, &job).await?;
             context.own_writes.created_job(model, &uid);
         }
         Write::DeleteJob { uid } => {
@@ -93,7 +94,7 @@ async fn make(
             let doing = "create the Job that removes earlier content";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             if let Some(job) = prune_job(model, &context.settings, claim_uid, step) {
-                create_job(context, doing, &placed(job, placement)).await?;
+                create(context, doing, &placed(job, placement)).await?;
             }
         }
         Write::DeletePruneJob { uid, and_wait } => {
@@ -105,7 +106,7 @@ async fn make(
             let doing = "create the Job that reads the content again";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             if let Some(job) = verify_job(model, &context.settings, claim_uid, request, content) {
-                create_job(context, doing, &placed(job, placement)).await?;
+                create(context, doing, &placed(job, placement)).await?;
             }
         }
         Write::DeleteVerifyJob { uid } => {
@@ -115,14 +116,14 @@ async fn make(
         Write::CreatePlanJob => {
             // Without a loader there is nothing to ask with, and nothing is decided that asks.
             if let Some(job) = plan_job(model, &context.settings) {
-                create_job(context, "create the plan Job", &job).await?;
+                create(context, "create the plan Job", &job).await?;
             }
         }
         Write::CreateCheckJob => {
             let doing = "create the Job that asks for newer content";
             let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
             if let Some(job) = check_job(model, &context.settings, claim_uid) {
-                create_job(context, doing, &job).await?;
+                create(context, doing, &job).await?;
             }
         }
         Write::DeletePlanJob { uid } => {
@@ -131,12 +132,6 @@ async fn make(
         }
     }
     Ok(())
-}
-
-async fn create_claim(client: &Client, model: &Persisted<'_>, size: &str) -> Result<String, Error> {
-    let doing = "create the claim";
-    let created = send::create(client, &created_by(), &claim(model, size)).await;
-    created.and_then(|claim| claim.uid()).map_err(|error| Error::api(doing, error))
 }
 
 /// Changes the claim that was looked at, and no other of its name.
@@ -155,10 +150,14 @@ async fn patch_claim(
     patched.map(drop).map_err(|error| Error::api(doing, error))
 }
 
-/// Gives the UID of the new Job.
-async fn create_job(context: &Context, doing: &'static str, job: &Job) -> Result<String, Error> {
-    let created = send::create(&context.client, &created_by(), job).await;
-    created.and_then(|job| job.uid()).map_err(|error| Error::api(doing, error))
+/// Gives the UID of the new object.
+async fn create<K>(context: &Context, doing: &'static str, object: &K) -> Result<String, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
+{
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let created = send::create(&context.client, &params, object).await;
+    created.and_then(|object| object.uid()).map_err(|error| Error::api(doing, error))
 }
 
 /// Deletes the Job of this name and UID. One that is gone is left alone. A conflict may mean that another one has its name,
@@ -218,8 +217,4 @@ pub(crate) async fn write_status(client: &Client, model: &Model, status: &ModelS
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::api("record the status", error)),
     }
-}
-
-fn created_by() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }

@@ -11,7 +11,7 @@ use model_core::labels;
 use model_core::names::plan_job_name;
 use model_core::queue::Key;
 
-use crate::downloads::{Jobs, is_at_work};
+use crate::downloads::Jobs;
 
 /// Checks at once, however many downloads may run.
 const AT_ONCE: usize = 8;
@@ -61,11 +61,10 @@ impl Checks {
     }
 }
 
-/// Whether a Job asks for newer content and has not ended. Before a download no claim is named.
+/// Whether a Job asks for newer content. Before a download no claim is named.
 pub(crate) fn is_check(job: &Job) -> bool {
     job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == plan_job_name(model))
         && job.annotations().contains_key(labels::CLAIM_UID)
-        && is_at_work(job)
 }
 
 #[cfg(test)]
@@ -74,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::downloads::has_ended;
+    use crate::downloads::no_jobs;
     use crate::watched::WatchedJob;
 
     fn job(model: &str, name: &str, annotation: &str, condition: &str) -> WatchedJob {
@@ -89,7 +88,7 @@ mod tests {
 
     #[test]
     fn no_more_than_so_many_ask_at_once_those_of_an_earlier_leader_included() {
-        let jobs = Jobs::new(|job| !has_ended(job.status.as_ref()));
+        let jobs = no_jobs();
         for job in [
             job("before", "model-plan-before", labels::CLAIM_UID, "Suspended"),
             job("ended", "model-plan-ended", labels::CLAIM_UID, "Complete"),

@@ -26,7 +26,7 @@ use crate::cache::Cache;
 use crate::certificates::{WebhookCertificates, keep_webhook_certificates};
 use crate::children::{watch_claims, watch_jobs, watch_pods};
 use crate::context::Context;
-use crate::downloads::{Downloads, Jobs, has_ended};
+use crate::downloads::{Downloads, no_jobs};
 use crate::gates::{self, lift_gates};
 use crate::leader::{Elector, LeaderElection, Leadership, LeaseLost};
 use crate::metrics::{Caches, Metrics};
@@ -185,7 +185,7 @@ impl Controller {
             self;
         let (models, writer) = store();
         let (claims, shared_claims) = (Cache::new(|_| false), Cache::new(|_| false));
-        let (jobs, pods) = (Jobs::new(|job| !has_ended(job.status.as_ref())), Pods::default());
+        let (jobs, pods) = (no_jobs(), Pods::default());
         let of_claims = watch_claims(&client, &namespaces, claims.clone());
         let of_shared_claims = watch_shared_claims(&client, &namespaces, shared_claims.clone(), models.clone());
         let of_jobs = watch_jobs(&client, &namespaces, jobs.clone());

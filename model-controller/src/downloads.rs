@@ -27,6 +27,11 @@ use crate::watched_model::WatchedModel;
 /// All Jobs of the operator.
 pub(crate) type Jobs = Cache<WatchedJob, Job>;
 
+/// None yet. Those at work are those that have neither succeeded nor failed.
+pub(crate) fn no_jobs() -> Jobs {
+    Jobs::new(|job| !has_ended(job.status.as_ref()))
+}
+
 /// What a look at a Model means for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stand {
@@ -182,7 +187,7 @@ impl Line {
         let jobs = self.jobs.at_work();
         let keys = jobs
             .iter()
-            .filter(|job| is_running(job) || is_check(job))
+            .filter(|job| is_download(job) || is_check(job))
             .filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
         let with_host = |key: Key| {
             let model = self.models.get(&ObjectRef::new(&key.1).within(&key.0));
@@ -231,9 +236,9 @@ pub(crate) fn is_queued(status: &ModelStatus) -> bool {
     downloaded.is_some_and(|condition| condition.reason == Reason::Queued.as_str())
 }
 
-/// Whether a Job is a download that has neither succeeded nor failed.
-pub(crate) fn is_running(job: &Job) -> bool {
-    job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == job_name(model)) && is_at_work(job)
+/// Whether a Job is a Model's download.
+pub(crate) fn is_download(job: &Job) -> bool {
+    job.labels().get(labels::MODEL).is_some_and(|model| job.name_any() == job_name(model))
 }
 
 /// Whether a Job has neither succeeded nor failed.
@@ -242,7 +247,7 @@ pub(crate) fn is_at_work(job: &Job) -> bool {
 }
 
 /// Whether the Job of this status has succeeded or failed.
-pub(crate) fn has_ended(status: Option<&JobStatus>) -> bool {
+fn has_ended(status: Option<&JobStatus>) -> bool {
     is(status, "Complete") || is(status, "Failed")
 }
 

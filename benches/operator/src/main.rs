@@ -88,9 +88,9 @@ async fn main() -> anyhow::Result<()> {
                 of_peer.push(controller::measure(&Operator::Peer(peer), models).await?);
             }
         }
-        println!("{}", report::controller(&ours));
+        println!("{}", report::controller("Controller: Models from creation to Ready", &ours));
         if !of_peer.is_empty() {
-            println!("{}", report::peer(&of_peer));
+            println!("{}", report::controller("The same by the peer", &of_peer));
         }
     }
     println!("{}", report::machine());

@@ -62,13 +62,14 @@ fn row(text: &mut String, name: &str, round: &Round, go: f64) {
     );
 }
 
-/// What the controller took.
+/// What a controller took.
 #[expect(clippy::cast_precision_loss, reason = "a bench's count")]
-pub fn controller(all: &[controller::Findings]) -> String {
-    let mut text = "### Controller: Models from creation to Ready\n\n\
+pub fn controller(title: &str, all: &[controller::Findings]) -> String {
+    let mut text = format!(
+        "### {title}\n\n\
          | Models | wall, s | CPU, s | per Model, ms | in Go, s | memory, MiB | at most | in Go | writes each | CPU of a restart, s | requests | CPU a minute idle, s |\n\
          |---|---|---|---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
+    );
     for findings in all {
         let go = GO_CONTROLLER.iter().find(|(models, ..)| *models == findings.models);
         let go = |figure: fn(&(usize, f64, f64)) -> f64| go.map_or_else(|| "-".to_owned(), |go| figure(go).to_string());
@@ -87,30 +88,6 @@ pub fn controller(all: &[controller::Findings]) -> String {
             writes_each(findings),
             findings.restart.cpu,
             findings.restart_requests.total(),
-            idle * 60.0 / quiet.as_secs_f64(),
-        );
-    }
-    requests(&mut text, all);
-    text
-}
-
-/// What the peer took.
-pub fn peer(all: &[controller::Findings]) -> String {
-    let mut text = "### The same by an operator on controller-runtime\n\n\
-         | Models | wall, s | CPU, s | memory, MiB | writes each | CPU of a restart, s | CPU a minute idle, s |\n\
-         |---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for findings in all {
-        let (idle, quiet) = findings.idle;
-        let _ = writeln!(
-            text,
-            "| {} | {:.1} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} |",
-            findings.models,
-            findings.wall.as_secs_f64(),
-            findings.cpu,
-            findings.usage.now,
-            writes_each(findings),
-            findings.restart.cpu,
             idle * 60.0 / quiet.as_secs_f64(),
         );
     }

@@ -14,7 +14,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::Label;
-use crate::downloads::{Jobs, is_queued, is_running};
+use crate::downloads::{Jobs, is_download, is_queued};
 use crate::leader::Leadership;
 use crate::watched_model::WatchedModel;
 
@@ -104,7 +104,7 @@ impl Collector for State {
         let Some(caches) = self.0.get() else { return Ok(()) };
         let models = caches.models.state();
         let sums = Sums::of(models.iter().map(|model| model.read().ok()));
-        let running = caches.jobs.at_work().iter().filter(|job| is_running(job)).count();
+        let running = caches.jobs.at_work().iter().filter(|job| is_download(job)).count();
         let by = |label: &'static str, counts: &BTreeMap<&'static str, i64>| -> Vec<(Option<Label>, i64)> {
             counts.iter().map(|(value, count)| (Some([(label, *value)]), *count)).collect()
         };
