@@ -25,9 +25,8 @@ struct Cli {
     options: Options,
 }
 
-/// How long the thread rests when there is nothing to do, before it waits for more. To wake up and to find its data in no
-/// cache of the processor costs it more than what it then does about one answer or change; so it takes up together what comes
-/// within a moment, as network cards do.
+/// How long the thread rests when there is nothing to do, before it waits for more. To wake up costs it more than what it then
+/// does about one answer or change (docs/performance.md). So it takes up together what comes within a moment.
 const REST: Duration = Duration::from_millis(5);
 
 // One thread: passes wait for the API server, and handing each small step from thread to thread costs more than the step.
