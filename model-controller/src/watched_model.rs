@@ -9,8 +9,8 @@ use model_core::api::{Model, ModelSpec, ModelStatus};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Spec and status are kept as text: as values they take three times as much, and a cache holds all Models where a pass reads
-/// one. So one that does not parse ends no watch, and is told apart when somebody reads it.
+/// Spec and status are kept as text: as values they take twice as much, and the cache holds all Models where a pass reads one.
+/// So one that does not parse ends no watch, and is told apart when somebody reads it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct WatchedModel {
     metadata: ObjectMeta,
