@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use model_core::labels::{MANAGED_BY, MANAGER};
 use model_watch::Namespaces;
 
@@ -35,9 +35,9 @@ fn trim(claim: &mut ObjectMeta) {
 
 /// The Models whose files lie on this claim although it is not theirs.
 fn models_on(models: &Store<WatchedModel>, claim: &PersistentVolumeClaim) -> Vec<ObjectRef<WatchedModel>> {
-    let (namespace, name) = (claim.namespace(), claim.name_any());
+    let name = claim.name_any();
     let names_it = |model: &WatchedModel| {
-        model.namespace() == namespace
+        model.meta().namespace == claim.metadata.namespace
             && model.spec().is_ok_and(|spec| spec.storage.existing_claim.as_ref() == Some(&name))
     };
     let found = models.state_filter(names_it);
