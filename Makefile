@@ -115,7 +115,9 @@ cert-manager: ## Let cert-manager make the webhook's certificate, on a node, und
 	cargo test -p e2e --test main -- cert_manager
 
 .PHONY: fuzz
-fuzz: ## The property tests and the simulation with 20,000 cases each instead of 256, then each target of fuzz/ for FUZZ_SECONDS (300)
-	PROPTEST_CASES=20000 cargo test --release -p model-resources --test simulation
-	PROPTEST_CASES=20000 cargo test --release -p model-core -p model-resources -p model-loader --lib
+fuzz: ## The simulation and the property tests with new seeds and 20,000 cases instead of 256 (those that start a shell or Python: 1,600), then each target of fuzz/ for FUZZ_SECONDS (300)
+	PROPTEST_CASES=20000 SIMULATION_SEED=$$RANDOM cargo test --release -p model-resources --test simulation
+	PROPTEST_CASES=20000 cargo test --release -p model-resources --test it -- injection_properties gates
+	PROPTEST_CASES=1600 cargo test --release -p model-resources --test it -- commands
+	PROPTEST_CASES=20000 cargo test --release -p model-core -p model-resources -p model-loader -p kubectl-model --lib
 	@ci/fuzz $(FUZZ_SECONDS)

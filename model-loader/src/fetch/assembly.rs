@@ -351,7 +351,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 8))]
         #[test]
         fn parts_in_any_order_and_with_a_kill_in_between_give_the_digest_of_the_whole(
             order in Just((0..8usize).collect::<Vec<_>>()).prop_shuffle(),

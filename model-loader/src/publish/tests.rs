@@ -169,7 +169,7 @@ fn complete_means_same_content_and_still_there() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
     #[test]
     fn any_journal_is_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..400) {
         let root = tempfile::tempdir().unwrap();

@@ -295,7 +295,7 @@ fn loader_arguments(source: Source) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 16))]
 
     #[test]
     fn any_hugging_face_field_stays_data(

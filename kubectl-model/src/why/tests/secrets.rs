@@ -43,7 +43,7 @@ fn json_for_support_holds_no_credential() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
     #[test]
     fn foreign_text_adds_no_line_and_no_control_character(foreign in "a(\\PC|[\\x00-\\x1f\\x7f-\\x9f\\u{202e}]){0,80}") {
         let shown = screen(&of_model(&everywhere(&foreign), now()));
