@@ -5,18 +5,16 @@ use std::io;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tokio::net::TcpListener;
 
 use crate::controller::Readiness;
+use crate::port;
 
 /// Serves both for as long as the process lives.
 ///
 /// # Errors
 /// When the port cannot be opened.
 pub async fn serve(port: u16, readiness: Readiness) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
-    tokio::spawn(async move { axum::serve(listener, router(readiness)).await });
-    Ok(())
+    port::serve(port, router(readiness)).await
 }
 
 fn router(readiness: Readiness) -> Router {

@@ -38,6 +38,7 @@ mod observe;
 mod options;
 mod own_writes;
 mod pods;
+mod port;
 mod progress;
 mod reconcile;
 mod send;

@@ -19,8 +19,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::net::TcpListener;
 
+use crate::port;
 pub(crate) use state::Caches;
 use state::State;
 
@@ -121,9 +121,7 @@ fn news(before: Option<&ModelStatus>, after: &ModelStatus) -> (Option<Reason>, u
 /// # Errors
 /// When the port cannot be opened.
 pub async fn serve(port: u16, metrics: Metrics) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
-    tokio::spawn(async move { axum::serve(listener, router(metrics)).await });
-    Ok(())
+    port::serve(port, router(metrics)).await
 }
 
 /// `/metrics`, to be merged into another server.
