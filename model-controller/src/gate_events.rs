@@ -6,22 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, Resource, ResourceExt};
+use model_core::pod_reason::PodReason;
 use model_resources::gate::News;
 
 use crate::events::{Told, tell};
-
-/// The reason of an Event on a pod.
-#[derive(Clone, Copy, Debug, Hash)]
-pub(crate) enum Word {
-    /// A Model is not Ready.
-    WaitingForModel,
-    /// A Model is not there any more.
-    ModelGone,
-    /// The content that the pod mounts will not be published.
-    ContentSuperseded,
-    /// Everything is published, and the pod may be scheduled.
-    ModelsReady,
-}
 
 /// Publishes Events, none twice.
 pub(crate) struct GateEvents {
@@ -43,12 +31,12 @@ impl GateEvents {
     /// Tells that the pod may be scheduled.
     pub(crate) async fn publish_ready(&self, pod: &Pod) {
         let message = "all models of the pod are published: it may be scheduled".to_owned();
-        self.publish(pod, Word::ModelsReady, &News { message, key: String::new(), is_trouble: false }).await;
+        self.publish(pod, PodReason::ModelsReady, &News { message, key: String::new(), is_trouble: false }).await;
     }
 
     /// Publishes what was not told yet. An Event that cannot be published is logged, never a reason to look again.
-    pub(crate) async fn publish(&self, pod: &Pod, word: Word, news: &News) {
-        let (namespace, name) = (pod.namespace().unwrap_or_default(), event_name(pod, word, news));
+    pub(crate) async fn publish(&self, pod: &Pod, reason: PodReason, news: &News) {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), event_name(pod, reason, news));
         let before = self.newest().insert(format!("{namespace}/{}", pod.name_any()), name.clone());
         if before.as_ref() == Some(&name) {
             return;
@@ -57,7 +45,7 @@ impl GateEvents {
             regarding: pod.object_ref(&()),
             name: &name,
             action: "Schedule",
-            reason: &format!("{word:?}"),
+            reason: reason.as_str(),
             note: Some(&news.message),
             is_trouble: news.is_trouble,
         };
@@ -69,8 +57,8 @@ impl GateEvents {
     }
 }
 
-fn event_name(pod: &Pod, word: Word, news: &News) -> String {
+fn event_name(pod: &Pod, reason: PodReason, news: &News) -> String {
     let mut hasher = DefaultHasher::new();
-    (word, &news.key).hash(&mut hasher);
+    (reason, &news.key).hash(&mut hasher);
     format!("{}.{:016x}", pod.uid().unwrap_or_default(), hasher.finish())
 }

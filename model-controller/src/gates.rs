@@ -16,13 +16,14 @@ use kube::runtime::{Config, Controller, WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use model_core::api::Model;
 use model_core::labels::{FIELD_MANAGER, GATED};
+use model_core::pod_reason::PodReason;
 use model_resources::gate::{Verdict, awaited, judge, lift};
 use model_watch::Namespaces;
 
 use crate::backoff::Backoff;
 use crate::controller::watch;
 use crate::error::Error;
-use crate::gate_events::{GateEvents, Word};
+use crate::gate_events::GateEvents;
 use crate::leader::Leadership;
 use crate::watched_model::WatchedModel;
 
@@ -127,8 +128,8 @@ async fn act(pod: &Pod, gates: &Gates) -> Result<(), Error> {
     match verdict(pod, &gates.cached(pod)) {
         Verdict::NotGated => {}
         Verdict::Lift => gates.lift(pod).await?,
-        Verdict::Wait(news) => gates.events.publish(pod, Word::WaitingForModel, &news).await,
-        Verdict::Gone(news) => gates.events.publish(pod, Word::ModelGone, &news).await,
+        Verdict::Wait(news) => gates.events.publish(pod, PodReason::WaitingForModel, &news).await,
+        Verdict::Gone(news) => gates.events.publish(pod, PodReason::ModelGone, &news).await,
         Verdict::Superseded(_) => gates.replace(pod).await?,
     }
     gates.backoff.succeeded(&key(pod));
@@ -178,7 +179,7 @@ impl Gates {
     /// The Models are read anew, so that no cache that lags behind costs a pod.
     async fn replace(&self, pod: &Pod) -> Result<(), Error> {
         let Verdict::Superseded(news) = verdict(pod, &self.live(pod).await?) else { return Ok(()) };
-        self.events.publish(pod, Word::ContentSuperseded, &news).await;
+        self.events.publish(pod, PodReason::ContentSuperseded, &news).await;
         if !pod.owner_references().iter().any(|owner| owner.controller == Some(true)) {
             return Ok(());
         }

@@ -12,7 +12,8 @@
 //! - [`host`]: which host a source is downloaded from.
 //! - [`queue`]: the line of Models that wait for a free download.
 //! - [`quantity`]: amounts as Kubernetes writes them.
-//! - [`reason`], [`report`]: the closed list of reasons, and what the loader tells the controller.
+//! - [`reason`], [`pod_reason`]: the closed lists of reasons, of Models and of pods.
+//! - [`report`]: what the loader tells the controller.
 //!
 //! ```
 //! use kube::CustomResourceExt;
@@ -37,6 +38,7 @@ pub mod labels;
 pub mod names;
 pub mod observed;
 pub mod persisted;
+pub mod pod_reason;
 pub mod quantity;
 pub mod queue;
 pub mod reason;

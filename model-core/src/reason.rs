@@ -1,18 +1,19 @@
-//! The closed list of reasons.
+//! The closed list of reasons of Models.
 //!
 //! One word means the same thing in a condition, an Event, a metric label, the loader's termination message and the
 //! documentation. A new reason is one variant here, with its meaning and its advice; `docs/reasons.md` is made from them.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// A closed list: each word with its meaning, which is its documentation, and what the user can do about it.
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])* $name:ident => $advice:literal,)*) => {
-        /// Why a Model is in the state it is in.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+    ($(#[$about:meta])* pub enum $List:ident; $($(#[doc = $doc:literal])* $name:ident => $advice:literal,)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
-        pub enum Reason { $($(#[doc = $doc])* $name,)* }
+        pub enum $List { $($(#[doc = $doc])* $name,)* }
 
-        impl Reason {
+        impl $List {
             /// Every reason, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
@@ -34,10 +35,21 @@ macro_rules! reasons {
                 match self { $(Self::$name => $advice,)* }
             }
         }
+
+        impl std::fmt::Display for $List {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
     };
 }
+pub(crate) use reasons;
 
 reasons! {
+    /// Why a Model is in the state it is in.
+    #[derive(Serialize, Deserialize)]
+    pub enum Reason;
+
     /// The wanted content is on the claim.
     Downloaded => "",
     /// The files are there, and no digest was checked for some of them.
@@ -243,12 +255,6 @@ impl Reason {
     pub fn deserialize_or_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let word = String::deserialize(deserializer)?;
         Ok(Self::ALL.iter().copied().find(|reason| reason.as_str() == word).unwrap_or(Self::DownloadFailed))
-    }
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

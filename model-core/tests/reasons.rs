@@ -3,6 +3,7 @@
 #[path = "../examples/reasons/page.rs"]
 mod page;
 
+use model_core::pod_reason::PodReason;
 use model_core::reason::Reason;
 
 #[test]
@@ -17,5 +18,9 @@ fn every_reason_has_a_meaning_and_every_trouble_an_advice() {
     for reason in Reason::ALL {
         assert!(reason.meaning().ends_with('.'), "{reason}: {}", reason.meaning());
         assert!(!reason.is_trouble() || !reason.advice().is_empty(), "{reason}");
+    }
+    for reason in PodReason::ALL {
+        assert!(reason.meaning().ends_with('.'), "{reason}: {}", reason.meaning());
+        assert!(!reason.advice().is_empty() || *reason == PodReason::ModelsReady, "{reason}");
     }
 }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
 use json_patch::Patch;
 use kube::core::DeserializeGuard;
+use model_core::pod_reason::PodReason;
 use model_resources::inject::{
     ContentPlace, Denial, ReadyModel, WhenNotReady, Wish, awaited_model, inject, inject_and_gate, parse, ready_model,
 };
@@ -75,7 +76,7 @@ impl Outcome {
             Self::Untouched => ("untouched", ""),
             Self::Injected(_) => ("injected", ""),
             Self::Gated(_) => ("gated", ""),
-            Self::Denied(denial) => ("denied", denial.reason()),
+            Self::Denied(denial) => ("denied", denial.reason().as_str()),
             Self::NotYet => ("denied", NOT_YET_REASON),
         }
     }
@@ -104,7 +105,9 @@ async fn answer(
     let response = match outcome {
         Outcome::Untouched => Ok(Response::allow(&request)),
         Outcome::Injected(patch) | Outcome::Gated(patch) => Response::patch(&request, &patch),
-        Outcome::Denied(denial) => Ok(Response::deny(&request, code(&denial), denial.reason(), denial.to_string())),
+        Outcome::Denied(denial) => {
+            Ok(Response::deny(&request, code(&denial), denial.reason().as_str(), denial.to_string()))
+        }
         Outcome::NotYet => Ok(Response::deny(&request, 503, NOT_YET_REASON, NOT_YET.to_owned())),
     };
     let body = response.and_then(|response| response.to_body());
@@ -115,7 +118,7 @@ async fn answer(
     }
 }
 
-const NOT_YET_REASON: &str = "ServiceUnavailable";
+const NOT_YET_REASON: &str = PodReason::ServiceUnavailable.as_str();
 const NOT_YET: &str = "the model webhook has just started and has not read the Models yet: try again in a few seconds; if this stays, check its log and that its service account may list and watch models";
 
 /// Pure but for the look-ups in the cache.

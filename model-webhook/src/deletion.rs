@@ -12,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
 use model_core::labels::DELETE_WHILE_MOUNTED;
+use model_core::pod_reason::PodReason;
 
 use crate::causes::with_causes;
 use crate::limits::bounded;
@@ -25,7 +26,7 @@ pub const DELETION_PATH: &str = "/validate-model-deletion";
 /// Pods that a refusal names. The others it counts.
 const NAMED: usize = 3;
 
-const REASON: &str = "ModelInUse";
+const REASON: &str = PodReason::ModelInUse.as_str();
 
 /// Answers `AdmissionReview`s about the deletion of Models at [`DELETION_PATH`] from the cache, without calling out.
 ///

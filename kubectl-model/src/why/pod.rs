@@ -87,7 +87,12 @@ fn wish(pod: &Pod, asked: &Asked) -> Option<Finding> {
     match wanted(pod) {
         Err(denial) => {
             let advice = "correct the annotation in the pod's template; it is read when the pod is created";
-            Some(Finding::own(denial.reason(), "the pod's annotations cannot be read", &denial.to_string(), advice))
+            Some(Finding::own(
+                denial.reason().as_str(),
+                "the pod's annotations cannot be read",
+                &denial.to_string(),
+                advice,
+            ))
         }
         Ok(_) if asked.is_empty() => {
             let advice = "annotate the pod's template with models.main-currents.news/inject: NAME";
@@ -103,7 +108,7 @@ fn of_one(pod: &Pod, name: &str, view: Option<&ModelView>, namespace: &str, now:
         let denial = Denial::ModelNotFound { name: name.to_owned(), namespace: namespace.to_owned() };
         let advice = "create the Model, or correct the name in the pod's annotation";
         return vec![Finding::own(
-            denial.reason(),
+            denial.reason().as_str(),
             format!("there is no Model {name} in namespace {namespace}"),
             "",
             advice,

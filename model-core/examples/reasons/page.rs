@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use model_core::pod_reason::PodReason;
 use model_core::reason::Reason;
 
 const HEAD: &str = "\
-<!-- Made from model-core/src/reason.rs: cargo run -p model-core --example reasons > docs/reasons.md -->
+<!-- Made from model-core/src/reason.rs and pod_reason.rs: cargo run -p model-core --example reasons > docs/reasons.md -->
 # Reasons
 
 One word says why a Model is in its state. It stands as `reason` in the conditions of `kubectl describe model NAME`, in its Events, in
@@ -20,12 +21,20 @@ One word says why a Model is in its state. It stands as `reason` in the conditio
 |---|---|---|
 ";
 
+const PODS: &str = "
+## Of pods
+
+What is told about pods that ask for Models, and what `kubectl` prints when something is refused. The webhook counts refusals by the same words.
+
+| reason | where | means | what to do |
+|---|---|---|---|
+";
+
 /// The whole page, Markdown.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
     for reason in Reason::ALL {
-        let (meaning, advice) = (reason.meaning(), reason.advice());
-        let advice = if advice.is_empty() { "nothing" } else { advice };
+        let (meaning, advice) = (reason.meaning(), to_do(reason.advice()));
         let kind = match (reason.is_trouble(), reason.is_permanent()) {
             (_, true) => "<br>Warning, for good",
             (true, false) => "<br>Warning",
@@ -34,7 +43,16 @@ pub fn page() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "| `{reason}`{kind} | {} | {} |", cell(meaning), cell(advice));
     }
+    page.push_str(PODS);
+    for reason in PodReason::ALL {
+        let (place, meaning, advice) = (reason.place(), reason.meaning(), to_do(reason.advice()));
+        let _ = writeln!(page, "| `{reason}` | {place} | {} | {} |", cell(meaning), cell(advice));
+    }
     page
+}
+
+fn to_do(advice: &str) -> &str {
+    if advice.is_empty() { "nothing" } else { advice }
 }
 
 fn cell(text: &str) -> String {

@@ -1,5 +1,7 @@
 //! Why a pod is not admitted, in words for the person who wrote it.
 
+use model_core::pod_reason::PodReason;
+
 /// Why a pod cannot be injected. The text says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -127,18 +129,18 @@ impl Denial {
 
     /// One word for metrics and logs.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> PodReason {
         match self {
-            Self::ModelNotFound { .. } => "ModelNotFound",
-            Self::ModelNotReady { .. } => "ModelNotReady",
-            Self::CannotWait { .. } => "CannotWait",
-            Self::AnnotationInvalid { .. } => "AnnotationInvalid",
-            Self::AnnotationsDiffer { .. } => "AnnotationsDiffer",
-            Self::ContainerNotFound { .. } => "ContainerNotFound",
-            Self::VolumeTaken { .. } => "VolumeTaken",
-            Self::VolumeReadOnly { .. } => "VolumeReadOnly",
-            Self::MountTaken { .. } => "MountTaken",
-            Self::PodInvalid { .. } => "PodInvalid",
+            Self::ModelNotFound { .. } => PodReason::ModelNotFound,
+            Self::ModelNotReady { .. } => PodReason::ModelNotReady,
+            Self::CannotWait { .. } => PodReason::CannotWait,
+            Self::AnnotationInvalid { .. } => PodReason::AnnotationInvalid,
+            Self::AnnotationsDiffer { .. } => PodReason::AnnotationsDiffer,
+            Self::ContainerNotFound { .. } => PodReason::ContainerNotFound,
+            Self::VolumeTaken { .. } => PodReason::VolumeTaken,
+            Self::VolumeReadOnly { .. } => PodReason::VolumeReadOnly,
+            Self::MountTaken { .. } => PodReason::MountTaken,
+            Self::PodInvalid { .. } => PodReason::PodInvalid,
         }
     }
 }

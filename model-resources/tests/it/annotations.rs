@@ -62,7 +62,7 @@ fn names_are_read_generously() {
 fn a_list_without_a_name_is_denied() {
     for value in ["", " ", ",", " , ,"] {
         let denial = denial(&[("inject", value)]);
-        assert_eq!(denial.reason(), "AnnotationInvalid", "{value:?}");
+        assert_eq!(denial.reason().as_str(), "AnnotationInvalid", "{value:?}");
         assert!(denial.to_string().starts_with("annotation models.example.com/inject has the value "), "{denial}");
         assert!(denial.to_string().contains("write at least one name of a Model"), "{denial}");
     }

@@ -289,7 +289,7 @@ fn a_pod_that_names_its_node_cannot_wait() {
         "spec": { "nodeName": "node-7", "containers": [{ "name": "app" }] },
     });
     let denial = gated(&pod, &[version("llama", 1)], ContentPlace::Revisions).unwrap_err();
-    assert_eq!(denial.reason(), "CannotWait");
+    assert_eq!(denial.reason().as_str(), "CannotWait");
     assert!(denial.to_string().contains("spec.nodeName \"node-7\""), "{denial}");
     // An empty name is none.
     pod["spec"]["nodeName"] = json!("");
@@ -299,7 +299,7 @@ fn a_pod_that_names_its_node_cannot_wait() {
 #[test]
 fn of_a_model_that_does_not_exist_nothing_can_be_mounted_later() {
     let denial = awaited_model("llama", "team-a", None, ContentPlace::Revisions).unwrap_err();
-    assert_eq!(denial.reason(), "ModelNotFound");
+    assert_eq!(denial.reason().as_str(), "ModelNotFound");
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn when_not_ready_says_deny_or_wait() {
         "annotation models.example.com/when-not-ready has the value \"true\": write \"deny\" or \"wait\""
     );
     let both = json!({ "models.example.com/inject": "m", "models.example.com/when-not-ready": "wait", "models.main-currents.news/when-not-ready": "deny" });
-    assert_eq!(read(both).unwrap_err().reason(), "AnnotationsDiffer");
+    assert_eq!(read(both).unwrap_err().reason().as_str(), "AnnotationsDiffer");
 }
 
 /// A Model in any state: version of its spec, phase, version of its published content.

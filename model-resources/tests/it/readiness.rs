@@ -62,7 +62,7 @@ fn denials_use_the_words_of_the_specification_and_say_what_to_do() {
 
 #[test]
 fn each_denial_has_a_machine_reason() {
-    let reason = |model: Option<&Model>| ready_model("m", "team-a", model).unwrap_err().reason();
+    let reason = |model: Option<&Model>| ready_model("m", "team-a", model).unwrap_err().reason().as_str();
     assert_eq!(reason(None), "ModelNotFound");
     assert_eq!(reason(Some(&in_status(ModelStatus::default()))), "ModelNotReady");
 }
