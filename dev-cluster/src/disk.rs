@@ -19,8 +19,8 @@ impl Cluster {
         if self.size() != Size::Node {
             return Err(Error::NoContainers(self.name().to_owned()));
         }
-        let disks = self.dir().join("disks");
-        let (image, mounted) = (disks.join(format!("{name}.img")), disks.join(name));
+        let (disks, mounted) = (self.dir().join("disks"), self.disk(name));
+        let image = disks.join(format!("{name}.img"));
         let doing = format!("make the disk {}", image.display());
         fs::create_dir_all(&disks).map_err(Error::io(&doing))?;
         fs::create_dir(&mounted).map_err(Error::io(&doing))?;
@@ -35,5 +35,32 @@ impl Cluster {
         // The kernel frees the loop device with the mount, and the mount with the cluster's namespace.
         run(&doing, "nsenter", &["--target", &pid, "--mount", "mount", "-o", "loop", &image, &directory])?;
         Ok(mounted)
+    }
+
+    /// Writes a file to a disk of [`Self::add_disk`] until there is no room left on it.
+    ///
+    /// # Errors
+    /// When the cluster is gone, or has no such disk.
+    pub fn fill_disk(&self, name: &str) -> Result<(), Error> {
+        self.on_disk(name, "fill", "cat /dev/zero >filler 2>/dev/null || test -s filler")
+    }
+
+    /// Takes away what filled it.
+    ///
+    /// # Errors
+    /// When the cluster is gone, or nothing filled that disk.
+    pub fn free_disk(&self, name: &str) -> Result<(), Error> {
+        self.on_disk(name, "free", "rm filler")
+    }
+
+    fn disk(&self, name: &str) -> PathBuf {
+        self.dir().join("disks").join(name)
+    }
+
+    fn on_disk(&self, name: &str, verb: &str, script: &str) -> Result<(), Error> {
+        let (pid, directory) = (self.supervisor_pid()?.to_string(), self.disk(name));
+        let (doing, script) = (format!("{verb} the disk {name}"), format!("cd \"$0\" && {{ {script}; }}"));
+        let shell = ["sh", "-c", &script, &directory.to_string_lossy()];
+        run(&doing, "nsenter", &[&["--target", &pid, "--mount"], &shell[..]].concat()).map(drop)
     }
 }

@@ -30,7 +30,7 @@ pub async fn cert_manager_issues_renews_and_hands_back(scene: Scene) -> Result<(
     cluster.run(&["wait", "--for=condition=Established", "-f", &definitions, "--timeout=60s"])?;
     let process = Process::start(&cert_manager, &scene);
 
-    let (mut load, created) = load(&cluster.client(), &scene.namespace);
+    let (mut load, asked) = load(&cluster.client(), &scene.namespace);
     until(&mut load, "the controller's is served", || Ok(Certificate::of(cluster)?.is_the_controllers())).await?;
     let before = Certificate::of(cluster)?;
 
@@ -64,7 +64,7 @@ pub async fn cert_manager_issues_renews_and_hands_back(scene: Scene) -> Result<(
     beside(cluster, |cluster| certificates(cluster, &json!({ "certManager": { "enabled": false } }), &[])).await?;
     until(&mut load, "the controller's is served", || Ok(Certificate::of(cluster)?.is_the_controllers())).await?;
     rolled_out(cluster, "model-webhook")?;
-    println!("cert_manager: {} pods were created, none was refused", created.load(Ordering::Relaxed));
+    println!("cert_manager: {} pods were asked for, none was refused", asked.load(Ordering::Relaxed));
     assert!(load.try_join_next().is_none(), "a pod was refused");
     drop(process);
     cluster.run(&["delete", "-f", &definitions]).map(drop)

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::WORKSPACE;
 use crate::askers::has_model;
 use crate::history::rounds;
-use crate::scene::{Scene, files, hugging_face, pod};
+use crate::scene::{Scene, digests, files, hugging_face, pod};
 
 /// The kubelet brings a changed Secret within about a minute and a half, and each change of makers is one or two of them.
 const WITHIN: Duration = Duration::from_mins(4);
@@ -69,21 +69,22 @@ impl Certificate {
     }
 }
 
-/// Pods that are created all the time, one that asks for a model and one that does not. Ends with the first that is refused,
-/// or let in without its volume, or given one that it did not ask for.
+/// Pods that are asked for all the time, one with a model and one without. The API server asks the webhook about each and
+/// stores none (a dry run), so that no node is filled. Ends with the first that is refused, or let in without its volume, or
+/// given one that it did not ask for.
 pub fn load(client: &Client, namespace: &str) -> (JoinSet<String>, Arc<AtomicUsize>) {
-    let created = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::new(AtomicUsize::new(0));
     let mut load = JoinSet::new();
     for annotations in [json!({ "inject": "tiny" }), json!({})] {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let pod: Pod = serde_json::from_value(pod("asks", &annotations, "true")).expect("a pod");
-        let created = created.clone();
+        let asked = asked.clone();
         load.spawn(async move {
             let params = PostParams { dry_run: true, ..PostParams::default() };
             loop {
                 match pods.create(&params, &pod).await {
                     Ok(let_in) if has_model(&let_in) == annotations["inject"].is_string() => {
-                        created.fetch_add(1, Ordering::Relaxed);
+                        asked.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok(let_in) => return format!("a pod with {annotations} was let in as {:?}", let_in.spec),
                     Err(error) => return format!("a pod with {annotations} was refused: {error}"),
@@ -92,7 +93,7 @@ pub fn load(client: &Client, namespace: &str) -> (JoinSet<String>, Arc<AtomicUsi
             }
         });
     }
-    (load, created)
+    (load, asked)
 }
 
 /// Has the controller renew its certificate before it is time, and waits until every replica serves the new one and
@@ -187,11 +188,12 @@ fn cert_manager_kinds() -> Value {
 
 pub async fn the_certificate_goes_from_maker_to_maker(scene: Scene) -> Result<(), Error> {
     let repository = scene.repository("tiny");
-    scene.hub.repository(&repository, &files("certificates"))?;
+    let content = files("certificates");
+    scene.hub.repository(&repository, &content)?;
     scene.model("tiny", &hugging_face(&repository))?;
     scene.ready("tiny").await?;
     let cluster = &scene.cluster;
-    let (mut load, created) = load(&cluster.client(), &scene.namespace);
+    let (mut load, asked) = load(&cluster.client(), &scene.namespace);
     until(&mut load, "the controller's is served", || Ok(Certificate::of(cluster)?.is_the_controllers())).await?;
     let mut first = Certificate::of(cluster)?;
     for _ in 0..rounds() {
@@ -233,7 +235,9 @@ pub async fn the_certificate_goes_from_maker_to_maker(scene: Scene) -> Result<()
     until(&mut load, "all is as it was", || Ok(Certificate::of(cluster)? == again)).await?;
     let definitions = CERT_MANAGER.map(|(_, plural)| format!("crd/{plural}.cert-manager.io"));
     cluster.run(&["delete", &definitions[0], &definitions[1]])?;
-    println!("{} pods were created while the certificate changed", created.load(Ordering::Relaxed));
+    println!("{} pods were asked for while the certificate changed", asked.load(Ordering::Relaxed));
     assert!(load.try_join_next().is_none(), "a pod was refused");
+    // Not only let in by the API server, but mounted, run and read.
+    assert_eq!(scene.digests("tiny").await?, digests(&content));
     Ok(())
 }

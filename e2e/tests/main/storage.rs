@@ -8,11 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 
 use dev_cluster::WORKER_TAINT;
 use e2e::Error;
+use e2e::hub::Files;
 use e2e::wait::Seen;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use model_core::api::{Model, ModelStatus, Phase};
 use model_core::observed::nodes_of;
+use model_core::reason::Reason;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, digest_script, digests, files, hugging_face, model, noise, parse_digests, phase, pod};
@@ -205,6 +207,9 @@ pub async fn pods_of_both_nodes_read_a_claim_of_many(scene: Scene) -> Result<(),
     Ok(())
 }
 
+/// Bytes of what fits on the disk.
+const SECOND: usize = 6 << 20;
+
 pub async fn a_full_disk_takes_nothing_down(scene: Scene) -> Result<(), Error> {
     let first = files("one");
     scene.hub.repository(&scene.repository("one"), &first)?;
@@ -220,19 +225,48 @@ pub async fn a_full_disk_takes_nothing_down(scene: Scene) -> Result<(), Error> {
     assert_eq!(scene.download(&old).await?.1, scene.worker(), "the disk's node is the volume's");
 
     scene.stored("large", "ReadWriteOnce")?;
-    let message = scene
-        .find("tiny", "tell that the disk is full", |model: &Model| {
-            let status = model.status.as_ref()?;
-            let failure = status.download.as_ref()?.last_failure.as_ref()?;
-            let full = failure.reason == model_core::reason::Reason::DiskFull && status.phase == Some(Phase::Ready);
-            full.then(|| failure.message.clone())
-        })
-        .await?;
+    let message = disk_full(&scene, "tell that the disk is too small").await?;
     assert!(message.contains("needed") && message.contains("free"), "{message}");
 
-    let mut reads = pod("reads", &json!({ "inject": "tiny" }), &digest_script("/models/tiny"));
+    reads(&scene, "reads", &first).await?;
+
+    // This one fits, until somebody else fills the disk in the middle of it.
+    let second = [("model.safetensors".to_owned(), noise("two", SECOND))].into();
+    scene.slow_repository(&scene.repository("two"), &second, SECOND as u64 / 20).await?;
+    scene.stored("two", "ReadWriteOnce")?;
+    scene
+        .find("tiny", "fetch what fits", |model: &Model| {
+            let download = model.status.as_ref()?.download.as_ref()?;
+            (download.last_failure.is_none() && download.downloaded_bytes? > 0).then_some(())
+        })
+        .await?;
+    scene.node.fill_disk(&scene.namespace)?;
+    let message = disk_full(&scene, "tell that the disk ran full").await?;
+    assert!(message.contains("No space left on device"), "{message}");
+    reads(&scene, "reads-meanwhile", &first).await?;
+    scene.node.free_disk(&scene.namespace)?;
+    let (job, _) = scene.download(&scene.newer(&old).await?).await?;
+    assert!(job.status.and_then(|status| status.failed) >= Some(1), "the Job goes on where it was");
+    reads(&scene, "reads-again", &second).await
+}
+
+/// Waits until a download has failed for want of room, while what was published is offered on. Gives the message.
+async fn disk_full(scene: &Scene, what: &str) -> Result<String, Error> {
+    scene
+        .find("tiny", what, |model: &Model| {
+            let status = model.status.as_ref()?;
+            let failure = status.download.as_ref()?.last_failure.as_ref()?;
+            let full = failure.reason == Reason::DiskFull && status.phase == Some(Phase::Ready);
+            full.then(|| failure.message.clone())
+        })
+        .await
+}
+
+/// A pod mounts the model and reads these files.
+async fn reads(scene: &Scene, name: &str, files: &Files) -> Result<(), Error> {
+    let mut reads = pod(name, &json!({ "inject": "tiny" }), &digest_script("/models/tiny"));
     reads["spec"]["tolerations"] = json!([toleration()]);
     scene.apply(&reads)?;
-    assert_eq!(parse_digests(&scene.log("reads").await?), digests(&first), "what was published is still served");
+    assert_eq!(parse_digests(&scene.log(name).await?), digests(files), "{name}");
     Ok(())
 }

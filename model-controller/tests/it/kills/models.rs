@@ -9,7 +9,7 @@ use model_controller::controller;
 use model_watch::Namespaces;
 
 use super::histories::{HISTORIES, History};
-use super::mortal::{Kill, Kind, Lives, Side};
+use super::mortal::{Kill, Kind, Side, Trouble};
 use super::picture::Picture;
 use super::settle::settle;
 use super::stage::Stage;
@@ -20,14 +20,6 @@ use crate::plane::settings;
 const AT_ONCE: usize = 6;
 /// How many kills are tried unless more are asked for.
 const KILLS: usize = 60;
-/// What is done to a controller.
-#[derive(Clone, Copy)]
-enum Trouble {
-    Nothing,
-    Dies(Kill),
-    /// Each of its writes meets a conflict before it goes through.
-    Conflicts,
-}
 
 struct Run<'a> {
     history: &'a History,
@@ -48,12 +40,7 @@ struct Outcome {
 
 impl Run<'_> {
     fn label(&self) -> String {
-        let name = self.history.name.replace('_', "-");
-        match self.trouble {
-            Trouble::Nothing => name,
-            Trouble::Dies(kill) => format!("{name}-{kill}"),
-            Trouble::Conflicts => format!("{name}-conflicts"),
-        }
+        self.trouble.label(&self.history.name.replace('_', "-"))
     }
 
     async fn play(&self, config: &Config, admin: Client) -> Outcome {
@@ -61,11 +48,7 @@ impl Run<'_> {
         let stage = Arc::new(Stage::new(admin, &label).await);
         stage.cluster.past().at_once = self.history.at_once;
         let witness = Arc::new(stage.cluster.clone());
-        let lives = match self.trouble {
-            Trouble::Nothing => Lives::new(None, witness),
-            Trouble::Dies(kill) => Lives::new(Some(kill), witness),
-            Trouble::Conflicts => Lives::contested(witness),
-        };
+        let lives = self.trouble.lives(witness);
         let (namespace, at_once) = (stage.namespace.clone(), self.history.at_once);
         let running = tokio::spawn({
             let (lives, config, cluster) = (lives.clone(), config.clone(), stage.cluster.clone());
@@ -83,7 +66,7 @@ impl Run<'_> {
         let is_over = || matches!(self.trouble, Trouble::Conflicts) || lives.killed_at().is_some();
         let (picture, mut wrongs) = settle(&stage, self.undisturbed, || lives.writes(Kind::Work), is_over).await;
         running.abort();
-        wrongs.extend(lives.given_up().into_iter().map(|write| format!("{write} met a conflict and was given up")));
+        wrongs.extend(lives.given_up());
         wrongs.append(&mut stage.cluster.past().wrongs);
         let killed_at = lives.killed_at().map(|write| write.to_string());
         if !wrongs.is_empty() {

@@ -127,6 +127,34 @@ pub trait Witness: Send + Sync {
     fn made(&self, _write: &Write) {}
 }
 
+/// What is done to a controller.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    Nothing,
+    Dies(Kill),
+    /// Each of its writes, that of an Event too, meets a conflict before it goes through.
+    Conflicts,
+}
+
+impl Trouble {
+    /// The name of a history with this trouble.
+    pub fn label(self, history: &str) -> String {
+        match self {
+            Self::Nothing => history.to_owned(),
+            Self::Dies(kill) => format!("{history}-{kill}"),
+            Self::Conflicts => format!("{history}-conflicts"),
+        }
+    }
+
+    pub fn lives(self, witness: Arc<dyn Witness>) -> Lives {
+        match self {
+            Self::Nothing => Lives::new(None, witness),
+            Self::Dies(kill) => Lives::new(Some(kill), witness),
+            Self::Conflicts => Lives::with(None, Some(Mutex::default()), witness),
+        }
+    }
+}
+
 /// The lives of the controllers of one history, one after another.
 #[derive(Clone)]
 pub struct Lives(Arc<State>);
@@ -147,20 +175,15 @@ impl Lives {
         Self::with(kill, None, witness)
     }
 
-    /// One life, in which each write, that of an Event too, meets a conflict before it goes through.
-    pub fn contested(witness: Arc<dyn Witness>) -> Self {
-        Self::with(None, Some(Mutex::default()), witness)
-    }
-
     fn with(kill: Option<Kill>, refused: Option<Mutex<BTreeSet<String>>>, witness: Arc<dyn Witness>) -> Self {
         let (writes, killed_at, death) = (Default::default(), Mutex::default(), Notify::new());
         Self(Arc::new(State { kill, refused, witness, writes, killed_at, death }))
     }
 
-    /// Writes that met a conflict and were never asked for again.
+    /// Writes that met a conflict and were never asked for again, which is wrong.
     pub fn given_up(&self) -> Vec<String> {
         let refused = self.0.refused.iter().flat_map(|refused| refused.lock().expect("nobody panicked").clone());
-        refused.collect()
+        refused.map(|write| format!("{write} met a conflict and was given up")).collect()
     }
 
     /// Writes of this kind that were asked for so far.

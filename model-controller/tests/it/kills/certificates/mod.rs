@@ -1,4 +1,4 @@
-//! The webhook's certificate, made and then renewed, with a kill at every write.
+//! The webhook's certificate, made and then renewed, with a kill at every write, and with a conflict at each.
 //!
 //! At the end the Secret holds one valid certificate, every registration has the authority of that certificate and no
 //! other, and every replica serves it. What must hold at every moment on the way is told in [`trust`].
@@ -20,7 +20,7 @@ use model_core::labels::RENEW_AFTER;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::mortal::{Kill, Kind, Lives, Side};
+use super::mortal::{Kill, Kind, Side, Trouble};
 use super::{chosen, plane};
 use replica::Replica;
 use trust::{REPLICAS, Watched};
@@ -180,10 +180,10 @@ impl Scene {
 }
 
 /// A certificate is made, and then the next one, because it is time.
-async fn play(kill: Option<Kill>, config: &Config, admin: Client) -> Outcome {
-    let label = kill.map_or_else(|| "certificates".to_owned(), |kill| format!("certificates-{kill}"));
+async fn play(trouble: Trouble, config: &Config, admin: Client) -> Outcome {
+    let label = trouble.label("certificates");
     let scene = Scene::new(admin, &label.to_ascii_lowercase()).await;
-    let lives = Lives::new(kill, Arc::new(scene.trust.clone()));
+    let lives = trouble.lives(Arc::new(scene.trust.clone()));
     let mut running = JoinSet::new();
     for (index, replica) in scene.replicas.iter().enumerate() {
         let lag = LAG * u32::try_from(index).expect("there are few");
@@ -205,6 +205,7 @@ async fn play(kill: Option<Kill>, config: &Config, admin: Client) -> Outcome {
     if lives.writes(Kind::Work) != writes {
         wrongs.push("it was written on after the end".to_owned());
     }
+    wrongs.extend(lives.given_up());
     let picture = scene.picture(&last).await;
     let killed_at = lives.killed_at().map(|write| write.to_string());
     if !wrongs.is_empty() {
@@ -217,25 +218,27 @@ async fn play(kill: Option<Kill>, config: &Config, admin: Client) -> Outcome {
 async fn whoever_dies_over_a_certificate_leaves_no_replica_untrusted() {
     let (config, admin) = plane().await;
     let begun = Instant::now();
-    let undisturbed = play(None, &config, admin.clone()).await;
+    let undisturbed = play(Trouble::Nothing, &config, admin.clone()).await;
     assert!(undisturbed.wrongs.is_empty(), "undisturbed: {:#?}", undisturbed.wrongs);
     let kills: Vec<_> = Kill::each(Kind::Work, undisturbed.writes, &[Side::Before, Side::After]).collect();
     let all = kills.len();
     let one = |kill| {
         let (config, admin) = (&config, admin.clone());
-        async move { play(Some(kill), config, admin).await }
+        async move { play(Trouble::Dies(kill), config, admin).await }
     };
     let outcomes: Vec<_> = stream::iter(chosen(kills, KILLS)).map(one).buffer_unordered(AT_ONCE).collect().await;
     let died = outcomes.iter().filter(|outcome| outcome.died).count();
-    let wrong: Vec<_> = outcomes.iter().filter(|outcome| !outcome.wrongs.is_empty()).map(|one| &one.label).collect();
+    let contested = play(Trouble::Conflicts, &config, admin.clone()).await;
+    let wrong = outcomes.iter().chain([&contested]).filter(|outcome| !outcome.wrongs.is_empty()).map(|one| &one.label);
+    let wrong: Vec<_> = wrong.collect();
     println!(
         "{} of {all} kills over certificates tried in {} s: {died} died, {} without a wrong",
         outcomes.len(),
         begun.elapsed().as_secs(),
-        outcomes.len() - wrong.len()
+        outcomes.iter().filter(|outcome| outcome.wrongs.is_empty()).count()
     );
     assert!(wrong.is_empty(), "these went wrong, as told above: {wrong:#?}");
-    for outcome in &outcomes {
+    for outcome in outcomes.iter().chain([&contested]) {
         assert_eq!(outcome.picture, undisturbed.picture, "{}", outcome.label);
     }
     assert_eq!(died, outcomes.len(), "each comes to its write");
