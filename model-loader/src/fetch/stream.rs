@@ -144,8 +144,10 @@ impl Stream {
                 // The last byte came before the connection broke off.
                 return Ok(End::Written);
             }
-            if trouble.again == Again::Never && self.target.learnt().direct.take().is_some() {
-                // The address that redirects led to is valid for a while only.
+            let refused = trouble.again == Again::Never && trouble.error.reason().is_of_source();
+            if refused && self.target.learnt().direct.take().is_some() {
+                // The address that redirects led to is valid for a while only. What fails on our side, such as a full
+                // volume, fails with every address.
                 continue;
             }
             let why = Error::new(trouble.error.reason(), trouble.error.failure().message);

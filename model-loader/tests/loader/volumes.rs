@@ -14,7 +14,7 @@ use model_core::{
     reason::Reason,
     report::{Failure, Outcome},
 };
-use test_hub::{Fault, Rule};
+use test_hub::{Fault, Rule, fixtures};
 
 use crate::world::{World, entries, outcome, printed, wait_until};
 
@@ -96,6 +96,26 @@ fn a_volume_that_runs_full_is_said_to_be_full() {
     assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
     assert_eq!(failure(&world).reason, Reason::DiskFull);
     assert!(!printed(&run).contains("model.gguf\n"), "nothing is published: {}", printed(&run));
+}
+
+/// Every file of a hub comes from another address, which may be asked for anew, but not for this.
+#[test]
+fn a_volume_that_somebody_else_fills_ends_the_download_and_costs_nothing() {
+    let world = World::new();
+    // One part, so that nothing else ends it.
+    fixtures::random_file(&world.root.path().join("hf/acme/one/model.safetensors"), 7, 6 << 20).unwrap();
+    world.hub.refresh();
+    world.hub.set_faults(vec![Rule::new(Fault::Rate { bytes_per_second: 1 << 20 })]).unwrap();
+    let script = "mount -t tmpfs -o size=16m none \"$0\"; shift; code=0; \"$@\" & loader=$!; \
+                  until [ -n \"$(find \"$0\" -name '*.chunks' -size +0)\" ]; do sleep 0.1; done; \
+                  cat /dev/zero >\"$0/filler\" || :; wait $loader || code=$?; \
+                  [ $code != 0 ] && find \"$0\" -name '*.chunks' -size +0; rm \"$0/filler\"; exit $code";
+    let run = with_mounts(&world, "hf://acme/one", "m", script);
+    assert_eq!(run.status.code(), Some(1), "{}", printed(&run));
+    let failure = failure(&world);
+    assert_eq!(failure.reason, Reason::DiskFull, "{}", failure.message);
+    assert!(failure.message.contains("No space left on device"), "{}", failure.message);
+    assert!(String::from_utf8_lossy(&run.stdout).contains(".chunks"), "a later run goes on: {}", printed(&run));
 }
 
 #[test]
