@@ -57,6 +57,7 @@ async fn make(
     placement: &Placement,
     claim_uid: &mut Option<String>,
 ) -> Result<(), Error> {
+    let uid_of_claim = |doing| claim_uid.as_deref().ok_or(Error::Raced { doing });
     match write {
         Write::CreateClaim { size } => {
             let uid = create(context, "create the claim", &model_resources::claim(model, size)).await?;
@@ -65,8 +66,7 @@ async fn make(
         }
         Write::CreateJob => {
             let doing = "create the download Job";
-            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-            let job = placed(download_job(model, &context.settings, claim_uid), placement);
+            let job = placed(download_job(model, &context.settings, uid_of_claim(doing)?), placement);
             let uid = create(context, doing, &job).await?;
             context.own_writes.created_job(model, &uid);
         }
@@ -92,8 +92,7 @@ async fn make(
         }
         Write::CreatePruneJob(step) => {
             let doing = "create the Job that removes earlier content";
-            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-            if let Some(job) = prune_job(model, &context.settings, claim_uid, step) {
+            if let Some(job) = prune_job(model, &context.settings, uid_of_claim(doing)?, step) {
                 create(context, doing, &placed(job, placement)).await?;
             }
         }
@@ -104,8 +103,7 @@ async fn make(
         }
         Write::CreateVerifyJob { request, content } => {
             let doing = "create the Job that reads the content again";
-            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-            if let Some(job) = verify_job(model, &context.settings, claim_uid, request, content) {
+            if let Some(job) = verify_job(model, &context.settings, uid_of_claim(doing)?, request, content) {
                 create(context, doing, &placed(job, placement)).await?;
             }
         }
@@ -121,8 +119,7 @@ async fn make(
         }
         Write::CreateCheckJob => {
             let doing = "create the Job that asks for newer content";
-            let claim_uid = claim_uid.as_deref().ok_or(Error::Raced { doing })?;
-            if let Some(job) = check_job(model, &context.settings, claim_uid) {
+            if let Some(job) = check_job(model, &context.settings, uid_of_claim(doing)?) {
                 create(context, doing, &job).await?;
             }
         }

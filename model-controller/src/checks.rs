@@ -11,6 +11,7 @@ use model_core::labels;
 use model_core::names::plan_job_name;
 use model_core::queue::Key;
 
+use crate::children::model_of;
 use crate::downloads::Jobs;
 
 /// Checks at once, however many downloads may run.
@@ -47,6 +48,12 @@ impl Checks {
         }
     }
 
+    /// The Models that have a place.
+    pub(crate) fn running(&self) -> Vec<Key> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().flatten().cloned().collect()
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut BTreeSet<Key>) -> T) -> T {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         act(running.get_or_insert_with(|| self.found()))
@@ -54,10 +61,7 @@ impl Checks {
 
     fn found(&self) -> BTreeSet<Key> {
         let jobs = self.jobs.at_work();
-        jobs.iter()
-            .filter(|job| is_check(job))
-            .filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())))
-            .collect()
+        jobs.iter().filter(|job| is_check(job)).filter_map(model_of).collect()
     }
 }
 

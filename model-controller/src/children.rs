@@ -3,55 +3,26 @@
 use std::fmt::Debug;
 use std::future::ready;
 
+use futures::channel::mpsc::UnboundedSender;
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource, ResourceExt};
 use model_core::labels::{self, MANAGED_BY, MANAGER};
-use model_watch::Namespaces;
+use model_core::queue::Key;
+use model_watch::{Namespaces, with_causes};
 use serde::de::DeserializeOwned;
 
-use crate::cache::Cache;
 use crate::controller::watch;
-use crate::downloads::Jobs;
-use crate::pods::Pods;
 use crate::watched_model::WatchedModel;
 
-type Claim = PersistentVolumeClaim;
-
-/// Watches the claims that the operator made.
-pub(crate) fn watch_claims(
+/// Watches one kind of what the operator makes. `lists` is told of each whole list.
+pub(crate) fn watch_children<K, H>(
     client: &Client,
     namespaces: &Namespaces,
-    cache: Cache<Claim>,
-) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
-    watch_children(client, namespaces, trim_claim, move |event| cache.heard(event))
-}
-
-/// Watches the operator's Jobs.
-pub(crate) fn watch_jobs(
-    client: &Client,
-    namespaces: &Namespaces,
-    cache: Jobs,
-) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
-    watch_children(client, namespaces, trim_job, move |event| cache.heard(event))
-}
-
-/// Watches the pods of these Jobs.
-pub(crate) fn watch_pods(
-    client: &Client,
-    namespaces: &Namespaces,
-    pods: Pods,
-) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
-    watch_children(client, namespaces, trim_job, move |event| pods.heard(event))
-}
-
-fn watch_children<K, H>(
-    client: &Client,
-    namespaces: &Namespaces,
+    lists: &UnboundedSender<()>,
     trim: fn(&mut ObjectMeta),
     heard: H,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<K, H>
@@ -60,15 +31,20 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
-    news(watch(client, namespaces, ours), trim, heard, model_of)
+    let of = |child: &K| model_of(child).map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    news(watch(client, namespaces, ours), lists.clone(), trim, heard, of)
 }
 
 /// The Models that each change of a watch is news for, deletions included, once `heard` has taken it in. `trim` takes out
 /// what no pass reads: a cache holds every object for as long as there is one.
 ///
+/// A list that begins anew says nothing of what went while nobody watched, and until it is whole no cache has what it brings.
+/// So `lists` is told when it is, and then every Model is looked at.
+///
 /// From here on only names travel. An object takes some kilobytes, and each stream on the way copies what it hands on.
 pub(crate) fn news<K, M>(
     changes: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    lists: UnboundedSender<()>,
     trim: fn(&mut ObjectMeta),
     heard: impl Fn(&Event<K>) + Send,
     models_of: impl Fn(&K) -> M + Send,
@@ -81,12 +57,17 @@ where
         Ok(event) => {
             let event = event.modify(|object| trim(object.meta_mut()));
             heard(&event);
-            let (Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) = &event else { return None };
-            Some(stream::iter(models_of(object)))
+            match &event {
+                Event::Apply(object) | Event::Delete(object) => return Some(stream::iter(models_of(object))),
+                // The receiver goes only when the controller ends.
+                Event::InitDone => drop(lists.unbounded_send(())),
+                Event::Init | Event::InitApply(_) => {}
+            }
+            None
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::warn!(kind = %K::kind(&()), %error, cause, "a watch broke off; it goes on");
+            let error = with_causes(&error);
+            tracing::warn!(kind = %K::kind(&()), error, "a watch broke off; it goes on");
             None
         }
     };
@@ -94,20 +75,19 @@ where
 }
 
 /// Annotations of claims are for provisioners.
-fn trim_claim(claim: &mut ObjectMeta) {
+pub(crate) fn trim_claim(claim: &mut ObjectMeta) {
     claim.annotations = None;
 }
 
 /// Of a Job and of its pods the Model is asked for, and never a version: what is deleted is named by its UID.
-fn trim_job(metadata: &mut ObjectMeta) {
+pub(crate) fn trim_job(metadata: &mut ObjectMeta) {
     if let Some(labels) = &mut metadata.labels {
         labels.retain(|key, _| key == labels::MODEL);
     }
     (metadata.resource_version, metadata.generation, metadata.finalizers) = (None, None, None);
 }
 
-/// The Model that a child belongs to.
-fn model_of(child: &impl ResourceExt) -> Option<ObjectRef<WatchedModel>> {
-    let name = child.labels().get(labels::MODEL)?;
-    Some(ObjectRef::new(name).within(&child.namespace()?))
+/// Namespace and name of the Model that a child belongs to.
+pub(crate) fn model_of(child: &impl ResourceExt) -> Option<Key> {
+    Some((child.namespace()?, child.labels().get(labels::MODEL)?.clone()))
 }

@@ -16,7 +16,7 @@ use kube::runtime::{Config, WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use model_core::queue::Limits;
 use model_resources::DownloadSettings;
-use model_watch::Namespaces;
+use model_watch::{Namespaces, with_causes};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::backoff::Backoff;
 use crate::cache::Cache;
 use crate::certificates::{WebhookCertificates, keep_webhook_certificates};
-use crate::children::{watch_claims, watch_jobs, watch_pods};
+use crate::children::{trim_claim, trim_job, watch_children};
 use crate::context::Context;
 use crate::downloads::{Downloads, no_jobs};
 use crate::gates::{self, lift_gates};
@@ -186,10 +186,12 @@ impl Controller {
         let (models, writer) = store();
         let (claims, shared_claims) = (Cache::new(|_| false), Cache::new(|_| false));
         let (jobs, pods) = (no_jobs(), Pods::default());
-        let of_claims = watch_claims(&client, &namespaces, claims.clone());
-        let of_shared_claims = watch_shared_claims(&client, &namespaces, shared_claims.clone(), models.clone());
-        let of_jobs = watch_jobs(&client, &namespaces, jobs.clone());
-        let of_pods = watch_pods(&client, &namespaces, pods.clone());
+        let (whole, lists) = unbounded();
+        let (to_claims, to_jobs, to_pods) = (claims.clone(), jobs.clone(), pods.clone());
+        let of_claims = watch_children(&client, &namespaces, &whole, trim_claim, move |event| to_claims.heard(event));
+        let of_jobs = watch_children(&client, &namespaces, &whole, trim_job, move |event| to_jobs.heard(event));
+        let of_pods = watch_children(&client, &namespaces, &whole, trim_job, move |event| to_pods.heard(event));
+        let of_shared_claims = watch_shared_claims(&client, &namespaces, &whole, shared_claims.clone(), models.clone());
         let (for_gates, of_models) = unbounded();
         let mut beside = JoinSet::new();
         beside.spawn(lift_gates(client.clone(), namespaces.clone(), models.clone(), of_models, leadership.clone()));
@@ -198,6 +200,9 @@ impl Controller {
             .inspect(move |event| {
                 readiness.heard(event);
                 gates::pass_on(event, &for_gates);
+                if matches!(event, Ok(watcher::Event::InitDone)) {
+                    let _ = whole.unbounded_send(());
+                }
             })
             .applied_objects();
         let (news, own_news) = unbounded();
@@ -238,8 +243,10 @@ impl Controller {
             leadership: leadership.clone(),
             metrics,
         });
-        let of_passes = context.clone();
-        kube::runtime::Controller::for_stream(model_changes, models)
+        let (of_passes, of_lists) = (context.clone(), context.clone());
+        // What went while nobody watched is in no list: all are looked at.
+        let lists = lists.inspect(move |()| of_lists.downloads.look_again());
+        let passes = kube::runtime::Controller::for_stream(model_changes, models)
             .with_config(Config::default().concurrency(CONCURRENCY).debounce(QUIET))
             .reconcile_on(of_claims)
             .reconcile_on(of_shared_claims)
@@ -247,6 +254,7 @@ impl Controller {
             .reconcile_on(of_pods)
             .reconcile_on(own_news)
             .reconcile_all_on(leadership.begins())
+            .reconcile_all_on(lists)
             .graceful_shutdown_on(stop)
             .run(reconcile, |model, error, context| after_error(&model, error, &context), context)
             .for_each(|pass| {
@@ -261,14 +269,27 @@ impl Controller {
                         Ok(_) | Err(Error::ReconcilerFailed(..)) => {}
                         Err(Error::ObjectNotFound(model)) => tracing::debug!(%model, "gone"),
                         Err(error) => {
-                            let cause = std::error::Error::source(&error).map(ToString::to_string);
-                            tracing::warn!(%error, cause, "a watch broke off; it goes on");
+                            let error = with_causes(&error);
+                            tracing::warn!(error, "a watch broke off; it goes on");
                         }
                     }
                 }
-            })
-            .await;
+            });
+        tokio::select! {
+            () = passes => {}
+            () = panic_of(beside) => {}
+        }
     }
+}
+
+/// Goes on for ever, unless one of these tasks panics: then so does this, and the process is started anew.
+async fn panic_of(mut tasks: JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// What kubectl was given last is the Model once more.

@@ -21,6 +21,7 @@ use model_core::status::DOWNLOADED;
 
 use crate::cache::Cache;
 use crate::checks::{Checks, is_check};
+use crate::children::model_of;
 use crate::watched::WatchedJob;
 use crate::watched_model::WatchedModel;
 
@@ -79,6 +80,7 @@ fn is_checked(seen: &Observed) -> bool {
 pub(crate) struct Downloads {
     line: Option<Arc<Line>>,
     checks: Checks,
+    news: UnboundedSender<ObjectRef<WatchedModel>>,
 }
 
 struct Line {
@@ -102,8 +104,9 @@ impl Downloads {
         news: UnboundedSender<ObjectRef<WatchedModel>>,
     ) -> Self {
         let checks = Checks::new(jobs.clone());
-        let line = || Arc::new(Line { limits, env, queue: Mutex::new(None), models, jobs, news });
-        Self { line: (limits != Limits::default()).then(line), checks }
+        let told = news.clone();
+        let line = || Arc::new(Line { limits, env, queue: Mutex::new(None), models, jobs, news: told });
+        Self { line: (limits != Limits::default()).then(line), checks, news }
     }
 
     /// The place of a Model for which this was decided as if there were no line. `None`: the decision stands.
@@ -117,11 +120,9 @@ impl Downloads {
         let queue = known.get_or_insert_with(|| line.found());
         let place = match stand {
             Stand::Asks => queue.ask(&ticket),
-            Stand::Runs | Stand::Checks => {
-                queue.runs(&ticket);
-                None
-            }
-            Stand::AsksToCheck | Stand::Stays | Stand::Leaves => None,
+            Stand::Runs | Stand::Checks if queue.runs(&ticket) => None,
+            // Nothing has moved. To go along the line takes longer, the more wait.
+            Stand::Runs | Stand::Checks | Stand::AsksToCheck | Stand::Stays | Stand::Leaves => return None,
         };
         drop(known);
         line.wake();
@@ -150,6 +151,23 @@ impl Downloads {
         if let Some(line) = &self.line {
             line.leaves(&key);
         }
+    }
+
+    /// Looks again at the Models that count as running, also at those that no cache has: one that went together with its
+    /// Job while nobody watched would keep its place.
+    pub(crate) fn look_again(&self) {
+        for key in self.checks.running() {
+            self.tell(&key);
+        }
+        let Some(line) = &self.line else { return };
+        for key in line.started().iter().flat_map(Queue::running) {
+            self.tell(key);
+        }
+    }
+
+    fn tell(&self, (namespace, name): &Key) {
+        // The receiver goes only when the controller ends.
+        let _ = self.news.unbounded_send(ObjectRef::new(name).within(namespace));
     }
 
     /// A Model is gone, or nothing can be done about it as it is. Its download may still run: then it counts until its
@@ -185,10 +203,7 @@ impl Line {
     /// The Models whose Job has not ended, with the host that they download from. Of a Model that is gone it is not known.
     fn running(&self) -> Vec<(Key, String)> {
         let jobs = self.jobs.at_work();
-        let keys = jobs
-            .iter()
-            .filter(|job| is_download(job) || is_check(job))
-            .filter_map(|job| Some((job.namespace()?, job.labels().get(labels::MODEL)?.clone())));
+        let keys = jobs.iter().filter(|job| is_download(job) || is_check(job)).filter_map(model_of);
         let with_host = |key: Key| {
             let model = self.models.get(&ObjectRef::new(&key.1).within(&key.0));
             let spec = model.and_then(|model| model.spec().ok());

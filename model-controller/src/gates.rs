@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender};
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -18,7 +18,7 @@ use model_core::api::Model;
 use model_core::labels::{FIELD_MANAGER, GATED};
 use model_core::pod_reason::PodReason;
 use model_resources::gate::{Verdict, awaited, judge, lift};
-use model_watch::Namespaces;
+use model_watch::{Namespaces, with_causes};
 
 use crate::backoff::Backoff;
 use crate::controller::watch;
@@ -74,7 +74,14 @@ pub(crate) async fn lift_gates(
     while !matches!(news.next().await, Some(News::OfAll) | None) {}
     let (pods, writer) = store();
     let waiting = watcher::Config::default().labels(&format!("{GATED}=true"));
-    let changes = reflector(writer, watch::<Pod>(&client, &namespaces, waiting));
+    let (whole, lists) = unbounded();
+    // Until a list is whole, the store does not have what it brings.
+    let tell_whole = move |event: &watcher::Result<watcher::Event<Pod>>| {
+        if matches!(event, Ok(watcher::Event::InitDone)) {
+            let _ = whole.unbounded_send(());
+        }
+    };
+    let changes = reflector(writer, watch::<Pod>(&client, &namespaces, waiting)).inspect(tell_whole);
     let known = pods.clone();
     let touched = news.flat_map(move |news| stream::iter(pods_of(&known, &news)));
     let begins = leadership.clone().begins();
@@ -84,6 +91,7 @@ pub(crate) async fn lift_gates(
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(touched)
         .reconcile_all_on(begins)
+        .reconcile_all_on(lists)
         .run(look, |pod, error, gates| after_error(&pod, error, &gates), gates.clone())
         .for_each(|look| {
             match look {
@@ -95,8 +103,8 @@ pub(crate) async fn lift_gates(
                     gates.backoff.succeeded(&key);
                 }
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, cause, "the watch of gated pods broke off; it goes on");
+                    let error = with_causes(&error);
+                    tracing::warn!(error, "the watch of gated pods broke off; it goes on");
                 }
             }
             std::future::ready(())
@@ -204,8 +212,7 @@ impl Gates {
 fn after_error(pod: &Pod, error: &Error, gates: &Gates) -> Action {
     let key = key(pod);
     let wait = gates.backoff.failed(&key);
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(pod = %key, %error, cause, ?wait, "trying again");
+    tracing::warn!(pod = %key, error = with_causes(error), ?wait, "trying again");
     Action::requeue(wait)
 }
 

@@ -29,6 +29,9 @@ use crate::warnings;
 /// Marks the storage class that claims without a class get.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
+/// Pods that are asked for at once.
+const PAGE: u32 = 200;
+
 /// The children of one Model, as objects. Default: there are none, and nobody looked further.
 ///
 /// Boxed: they are large, and every pass moves them.
@@ -200,10 +203,11 @@ impl Children {
     /// Looks where the claim's pods are, and which contents they name. No selector finds the pods of a claim, so this lists all
     /// of the namespace, once a pass.
     pub(crate) async fn look_at_users(&mut self, client: &Client, model: &Persisted<'_>) -> Result<(), Error> {
-        let pods = list_pods(client, model, &ListParams::default(), "list the claim's pods").await?;
+        let claim = model.claim_name();
+        let pods = list_pods(client, model, "", "list the claim's pods", |pod| mounts(pod, &claim)).await?;
         self.prunes = is_pruning(model, &pods);
         self.downloads = is_downloading(model, &pods);
-        self.users = Some(Users::of_claim(&model.claim_name(), &pods));
+        self.users = Some(Users::of_claim(&claim, &pods));
         self.placement = self.claim.as_deref().map(|claim| placement(claim, &pods));
         Ok(())
     }
@@ -296,19 +300,34 @@ pub(crate) async fn live_model(client: &Client, model: &Persisted<'_>) -> Result
 
 /// The pods of the Model's Jobs.
 async fn live_pods(client: &Client, model: &Persisted<'_>) -> Result<Vec<Pod>, Error> {
-    let of_model = ListParams::default().labels(&format!("{}={}", labels::MODEL, model.name));
-    list_pods(client, model, &of_model, "list the download pods").await
+    let of_model = format!("{}={}", labels::MODEL, model.name);
+    list_pods(client, model, &of_model, "list the download pods", |_| true).await
 }
 
+/// The pods of the Model's namespace that have these labels and are wanted. They come by the page, so that no more is held
+/// at once of a namespace with thousands.
 async fn list_pods(
     client: &Client,
     model: &Persisted<'_>,
-    which: &ListParams,
+    labels: &str,
     doing: &'static str,
+    is_wanted: impl Fn(&Pod) -> bool,
 ) -> Result<Vec<Pod>, Error> {
     let pods: Api<Lean<Pod>> = Api::namespaced(client.clone(), model.namespace);
-    let pods = pods.list(which).await.map_err(|error| Error::api(doing, error))?;
-    Ok(pods.items.into_iter().map(|Lean(pod)| *pod).collect())
+    let (mut page, mut found) = (ListParams::default().labels(labels).limit(PAGE), Vec::new());
+    loop {
+        let pods = pods.list(&page).await.map_err(|error| Error::api(doing, error))?;
+        found.extend(pods.items.into_iter().map(|Lean(pod)| *pod).filter(&is_wanted));
+        match pods.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => page = page.continue_token(&next),
+            None => return Ok(found),
+        }
+    }
+}
+
+fn mounts(pod: &Pod, claim: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()).any(|mounted| mounted.claim_name == claim)
 }
 
 /// Whether the storage class of an unbound claim exists. A bound claim has no need of it.

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
-use model_core::labels;
+use model_core::queue::Key;
 
 use crate::cache::Cache;
+use crate::children::model_of;
 use crate::progress::is_download;
 use crate::watched::WatchedPod;
 
 /// Names of pods by namespace and Model. No set in it is empty.
-type Names = BTreeMap<(String, String), BTreeSet<String>>;
+type Names = BTreeMap<Key, BTreeSet<String>>;
 
 /// The pods of our Jobs, by Model. Clones share the same memory.
 #[derive(Clone)]
@@ -82,12 +83,9 @@ fn insert(names: &mut Names, pod: &WatchedPod) {
     }
 }
 
-fn model_of(pod: &WatchedPod) -> Option<(String, String)> {
-    Some((pod.namespace()?, pod.labels().get(labels::MODEL)?.clone()))
-}
-
 #[cfg(test)]
 mod tests {
+    use model_core::labels;
     use serde_json::json;
 
     use super::*;

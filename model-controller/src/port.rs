@@ -1,6 +1,7 @@
 //! A port of plain HTTP, for probes and scrapes.
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,7 +21,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// When the port cannot be opened.
 pub(crate) async fn serve(port: u16, routes: Router) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
+    // Both families, where the machine has IPv6.
+    let all = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))];
+    let listener = TcpListener::bind(&all[..]).await?;
     tokio::spawn(accept(listener, routes, HEADERS));
     Ok(())
 }
@@ -43,8 +46,6 @@ async fn answer(connection: TcpStream, routes: Router, headers: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

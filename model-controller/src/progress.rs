@@ -21,6 +21,7 @@ use model_core::report::Progress;
 use model_resources::job::CONTAINER;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::children::model_of;
 use crate::pods::Pods;
 use crate::watched_model::WatchedModel;
 
@@ -88,11 +89,7 @@ pub(crate) async fn read_logs(
 }
 
 async fn read_log(client: &Client, pod: &Pod, lines: &ProgressLines, news: &UnboundedSender<ObjectRef<WatchedModel>>) {
-    let (Some(job_uid), Some(namespace), Some(model)) =
-        (job_uid(pod), pod.namespace(), pod.labels().get(labels::MODEL).cloned())
-    else {
-        return;
-    };
+    let (Some(job_uid), Some((namespace, model))) = (job_uid(pod), model_of(pod)) else { return };
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     let params = LogParams {
         container: Some(CONTAINER.to_owned()),

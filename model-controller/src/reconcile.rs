@@ -10,6 +10,7 @@ use model_core::api::{Model, ModelStatus};
 use model_core::decide::{Decision, Look, Write, decide};
 use model_core::persisted::Persisted;
 use model_core::status::status;
+use model_watch::with_causes;
 
 use crate::act::{Unwritten, write_children, write_status};
 use crate::context::Context;
@@ -21,8 +22,8 @@ use crate::metrics::PASS_OK;
 use crate::observe::{Children, live_model};
 use crate::watched_model::WatchedModel;
 
-/// Waits between two passes when the cluster changed under the first.
-const RACED: Duration = Duration::from_millis(500);
+/// To be crossed by somebody else's writes is usual. A wait that has come to this says that somebody goes on writing against us.
+const OFTEN: Duration = Duration::from_secs(8);
 
 pub(crate) async fn reconcile(model: Arc<WatchedModel>, context: Arc<Context>) -> Result<Action, Error> {
     if !context.leadership.leads() {
@@ -229,17 +230,20 @@ impl Next {
 /// What to do after a pass that stopped.
 pub(crate) fn after_error(model: &WatchedModel, error: &Error, context: &Context) -> Action {
     let key = key(model);
-    if let Error::Raced { .. } = error {
-        tracing::debug!(model = %key, %error, "looking again");
-        return Action::requeue(RACED);
-    }
-    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let told = with_causes(error);
     if error.is_permanent() {
-        tracing::error!(model = %key, %error, "waiting for a change of the Model");
+        tracing::error!(model = %key, error = told, "waiting for a change of the Model");
         return Action::await_change();
     }
     let wait = context.backoff.failed(&key);
-    tracing::warn!(model = %key, %error, cause, ?wait, "trying again");
+    if let Error::Raced { .. } = error
+        && wait < OFTEN
+    {
+        tracing::debug!(model = %key, error = told, "looking again");
+        // What crossed it is mostly over.
+        return Action::requeue(wait / 2);
+    }
+    tracing::warn!(model = %key, error = told, ?wait, "trying again");
     Action::requeue(wait)
 }
 

@@ -1,6 +1,7 @@
 //! The claims that somebody else made: those that Models name in `spec.storage.existingClaim` are among them.
 
 use futures::Stream;
+use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -19,12 +20,13 @@ use crate::watched_model::WatchedModel;
 pub(crate) fn watch_shared_claims(
     client: &Client,
     namespaces: &Namespaces,
+    lists: &UnboundedSender<()>,
     cache: Cache<PersistentVolumeClaim>,
     models: Store<WatchedModel>,
 ) -> impl Stream<Item = ObjectRef<WatchedModel>> + Send + use<> {
     let not_ours = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}"));
     let heard = move |event: &watcher::Event<_>| cache.heard(event);
-    news(watch(client, namespaces, not_ours), trim, heard, move |claim| models_on(&models, claim))
+    news(watch(client, namespaces, not_ours), lists.clone(), trim, heard, move |claim| models_on(&models, claim))
 }
 
 /// Of most claims nothing is ever asked.

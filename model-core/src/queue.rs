@@ -92,7 +92,7 @@ impl Queue {
         let place = self.place(ticket);
         match &place {
             Some(place) => drop(self.told.insert(ticket.key.clone(), place.words())),
-            None => self.runs(ticket),
+            None => drop(self.runs(ticket)),
         }
         place
     }
@@ -116,10 +116,16 @@ impl Queue {
         may
     }
 
-    /// This Model's download runs, whoever started it.
-    pub fn runs(&mut self, ticket: &Ticket) {
-        self.forget(&ticket.key);
-        self.running.insert(ticket.key.clone(), ticket.host.clone());
+    /// This Model's download runs, whoever started it. Says whether that moves the line.
+    pub fn runs(&mut self, ticket: &Ticket) -> bool {
+        let waited = self.forget(&ticket.key);
+        let ran = self.running.insert(ticket.key.clone(), ticket.host.clone());
+        waited || ran.as_ref() != Some(&ticket.host)
+    }
+
+    /// The Models that have a download.
+    pub fn running(&self) -> impl Iterator<Item = &Key> {
+        self.running.keys()
     }
 
     /// This Model neither waits nor runs. Says whether that moves the line.

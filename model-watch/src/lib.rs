@@ -20,18 +20,21 @@
 //! # }
 //! ```
 
+mod causes;
 mod lean;
 mod merged;
 
 use std::fmt::Debug;
 
-use futures::stream::BoxStream;
+use futures::future::ready;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
+pub use causes::with_causes;
 pub use lean::Lean;
 use merged::merged;
 
@@ -84,7 +87,18 @@ fn watch<K>(api: Api<Lean<K>>, config: watcher::Config) -> BoxStream<'static, wa
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    watcher(api, config).default_backoff().map_ok(object).boxed()
+    let watch =
+        watcher(api, config).try_filter(|event| ready(!matches!(event, watcher::Event::Init))).default_backoff();
+    // A list begins with what it brings: the beginning of one that then fails would pass for a success, after which it is
+    // asked for again at once.
+    let mut in_list = false;
+    let with_begin = watch.flat_map(move |event| {
+        let of_list = matches!(event, Ok(watcher::Event::InitApply(_) | watcher::Event::InitDone));
+        let begins = of_list && !in_list;
+        in_list = matches!(event, Ok(watcher::Event::InitApply(_)));
+        stream::iter(begins.then_some(Ok(watcher::Event::Init)).into_iter().chain([event]))
+    });
+    with_begin.map_ok(object).boxed()
 }
 
 fn object<K>(event: watcher::Event<Lean<K>>) -> watcher::Event<K> {

@@ -14,10 +14,10 @@ use model_core::pod_reason::PodReason;
 use model_resources::inject::{
     ContentPlace, Denial, ReadyModel, WhenNotReady, Wish, awaited_model, inject, inject_and_gate, parse, ready_model,
 };
+use model_watch::with_causes;
 use serde_json::Value;
 
 use crate::cache::ModelCache;
-use crate::causes::with_causes;
 use crate::limits::bounded;
 use crate::metrics::Metrics;
 use crate::review::{Malformed, Request, Response};

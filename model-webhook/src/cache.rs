@@ -10,9 +10,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store, store::Writer};
 use kube::runtime::{WatchStreamExt, watcher};
 use model_core::api::Model;
-use model_watch::Namespaces;
-
-use crate::causes::with_causes;
+use model_watch::{Namespaces, with_causes};
 
 /// How long one watch call lasts. A connection that died silently is noticed 5 s later.
 pub(crate) const WATCH_SECONDS: u32 = 60;

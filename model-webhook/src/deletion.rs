@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::post;
 use model_core::labels::DELETE_WHILE_MOUNTED;
 use model_core::pod_reason::PodReason;
+use model_watch::with_causes;
 
-use crate::causes::with_causes;
 use crate::limits::bounded;
 use crate::metrics::Metrics;
 use crate::mounts::Mounts;

@@ -33,7 +33,6 @@
 
 mod admission;
 mod cache;
-mod causes;
 pub mod certificates;
 mod client;
 mod deletion;

@@ -14,10 +14,9 @@ use kube::{Client, ResourceExt};
 use model_core::labels::inject::INJECTED;
 use model_core::labels::{GROUP, SPECIFICATION_PREFIX};
 use model_resources::inject::asks_for;
-use model_watch::Namespaces;
+use model_watch::{Namespaces, with_causes};
 
 use crate::cache::WATCH_SECONDS;
-use crate::causes::with_causes;
 
 type PodMetadata = PartialObjectMeta<Pod>;
 /// Names of Models by namespace and pod. No pod in it has an empty list.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
 use jiff::Timestamp;
+use model_watch::with_causes;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::causes::with_causes;
 use crate::certificates::{CERTIFICATE_FILE, KEY_FILE};
 use crate::expiry::not_after;
 use crate::metrics::Metrics;
@@ -124,7 +124,7 @@ impl Certificate {
         }
     }
 
-    fn complain(&self, error: &dyn std::error::Error) {
+    fn complain(&self, error: &(dyn std::error::Error + 'static)) {
         let (directory, error) = (self.directory.display(), with_causes(error));
         tracing::error!(%directory, error, "could not use the new certificate; keeping the old one");
     }

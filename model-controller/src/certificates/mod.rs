@@ -20,6 +20,7 @@ use model_core::labels::FIELD_MANAGER;
 use serde_json::{Value, json};
 
 use crate::error::Error;
+use model_watch::with_causes;
 use pair::Pair;
 use step::{Next, Seen, Step};
 
@@ -237,10 +238,9 @@ impl Keeper {
     }
 
     fn failed(&mut self, error: &Error) {
-        let cause = std::error::Error::source(error).map(ToString::to_string);
-        let told = format!("{error} {cause:?}");
+        let told = with_causes(error);
         if self.told.as_ref() != Some(&told) {
-            tracing::warn!(%error, cause, "could not keep the webhook's certificate; trying again");
+            tracing::warn!(error = told, "could not keep the webhook's certificate; trying again");
             self.told = Some(told);
         }
     }

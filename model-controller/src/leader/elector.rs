@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::leadership::State;
 use super::lease::{LOOK_EVERY, RENEW_WITHIN, Step, holder, released, step};
 use super::{LEASE, LeaderElection, Leadership};
+use model_watch::with_causes;
 
 /// Longest wait for the lease to be released. After that it runs out by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);
@@ -42,7 +43,7 @@ impl Elector {
         match timeout(RELEASE_WITHIN, self.try_release()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(error = causes(&error), "could not release the lease; it runs out by itself");
+                tracing::warn!(error = with_causes(&error), "could not release the lease; it runs out by itself");
             }
             Err(_) => tracing::warn!("could not release the lease in time; it runs out by itself"),
         }
@@ -94,7 +95,7 @@ impl Candidate {
                     wait
                 }
                 Ok(Err(error)) => {
-                    self.failed(&causes(&error));
+                    self.failed(&with_causes(&error));
                     LOOK_EVERY
                 }
                 Err(_) => {
@@ -195,12 +196,5 @@ impl Candidate {
             );
             self.told = Some(error.to_owned());
         }
-    }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 mod checks;
 mod children;
 mod claims;
+mod gap;
 mod gates;
 mod kills;
 mod kubelet;

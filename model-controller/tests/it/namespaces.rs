@@ -45,7 +45,8 @@ async fn a_controller_with_rights_in_two_namespaces_serves_those_and_no_other() 
 
     other.apply("https://example.com/model.gguf").await;
     first.apply("https://example.com/model.gguf").await;
-    let flags = ["--watch-namespaces", "second,first", "--leader-election", "false"];
+    // One that is gone, and the rights in it too, holds up none of the others.
+    let flags = ["--watch-namespaces", "gone,second,first", "--leader-election", "false"];
     let replica = Replica::start(&path, &flags);
     replica.is_ready().await;
     // One that was there before, and one that comes later.

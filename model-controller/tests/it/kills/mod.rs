@@ -48,7 +48,7 @@ async fn config_of(plane: &ControlPlane) -> Config {
 }
 
 /// Where all of it is played, with a client of the user and the rest of the cluster.
-async fn plane() -> (Config, Client) {
+pub async fn plane() -> (Config, Client) {
     let plane = tokio::task::spawn_blocking(|| &*PLANE).await.expect("it starts");
     let config = config_of(plane).await;
     (config.clone(), Client::try_from(config).expect("a client"))
