@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Bytes, HttpBody};
 use axum::http::{Request, Response};
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
 use kube::ResourceExt;
 use kube::client::{Body, ClientBuilder};
-use kube::core::Status;
 use model_controller::controller;
 use model_core::api::Phase;
 use model_watch::Namespaces;
+use serde_json::json;
 use tower::layer::layer_fn;
 use tower::{BoxError, Service};
 
@@ -31,18 +32,20 @@ struct Gap {
 }
 
 impl Gap {
-    /// Holds a watch back while the gap is open. What it asks for is not kept any more then.
-    async fn pass(self) -> Result<(), BoxError> {
-        if !self.is_open.load(Ordering::SeqCst) {
-            return Ok(());
-        }
+    /// Waits until the gap is over.
+    async fn over(self) {
         self.was_met.store(true, Ordering::SeqCst);
         while self.is_open.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let expired = Status::failure("too old resource version", "Expired").with_code(410);
-        Err(kube::Error::Api(Box::new(expired)).into())
     }
+}
+
+/// What an API server says that does not keep the changes any more that a watch asks for.
+fn gone() -> Response<axum::body::Body> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410 });
+    let event = json!({ "type": "ERROR", "object": status });
+    Response::new(format!("{event}\n").into())
 }
 
 struct Gapped<S> {
@@ -53,12 +56,12 @@ struct Gapped<S> {
 impl<S, B> Service<Request<Body>> for Gapped<S>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
-    B: Send + 'static,
     S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response<axum::body::Body>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(context)
@@ -67,15 +70,10 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let query = request.uri().query().unwrap_or_default();
         let watches_jobs = request.uri().path().ends_with("/jobs") && query.contains("watch=true");
-        let answer = self.inner.call(request);
-        let gap = self.gap.clone();
-        async move {
-            if watches_jobs {
-                gap.pass().await?;
-            }
-            answer.await
+        if watches_jobs && self.gap.is_open.load(Ordering::SeqCst) {
+            return self.gap.clone().over().map(|()| Ok(gone())).boxed();
         }
-        .boxed()
+        self.inner.call(request).map_ok(|response| response.map(axum::body::Body::new)).boxed()
     }
 }
 
