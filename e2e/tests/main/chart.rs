@@ -35,7 +35,7 @@ async fn life(scene: &Scene) -> Result<(), Error> {
     scene.slow_repository(&scene.repository("late"), &late, BYTES_PER_SECOND).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let content = scene.ready("tiny").await?.content.expect("content").id;
-    scene.apply(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600"))?;
+    scene.admit(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600")).await?;
     scene.until("mounts", "run", running).await?;
     scene.model("late", &hugging_face(&scene.repository("late")))?;
     let certificate = certificate(scene)?;
@@ -45,7 +45,7 @@ async fn life(scene: &Scene) -> Result<(), Error> {
     replaces_the_webhook(scene, || deploy::operator(&scene.cluster, Path::new(WORKSPACE), &values))?;
     assert_eq!(self::certificate(scene)?, certificate, "an upgrade makes no new certificate");
     for name in ["waits", "let-go-by-hand"] {
-        scene.apply(&pod(name, &json!({ "inject": "late" }), &digest_script("/models/late")))?;
+        scene.admit_waiting(&pod(name, &json!({ "inject": "late" }), &digest_script("/models/late"))).await?;
         scene.until(name, "wait", gated).await?;
     }
 

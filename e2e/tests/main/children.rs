@@ -47,7 +47,7 @@ pub async fn a_claim_that_goes_while_it_is_mounted(scene: Scene) -> Result<(), E
     scene.hub.repository(&repository, &files)?;
     scene.model("tiny", &hugging_face(&repository))?;
     scene.ready("tiny").await?;
-    scene.apply(&pod("holder", &json!({ "inject": "tiny" }), "sleep 3600"))?;
+    scene.admit(&pod("holder", &json!({ "inject": "tiny" }), "sleep 3600")).await?;
     scene
         .until("holder", "run", |pod: Option<&Pod>| match crate::scene::phase(pod) {
             Some("Running") => Seen::Done(()),
@@ -122,7 +122,7 @@ pub async fn a_mounted_model_is_not_deleted_by_mistake(scene: Scene) -> Result<(
     for name in ["tiny", "forced"] {
         scene.model(name, &hugging_face(&repository))?;
         scene.ready(name).await?;
-        scene.apply(&pod(&format!("uses-{name}"), &json!({ "inject": name }), "sleep 3600"))?;
+        scene.admit(&pod(&format!("uses-{name}"), &json!({ "inject": name }), "sleep 3600")).await?;
     }
     // The webhook's cache follows the API server by a moment.
     let eventually = async |what: &str, arguments: &[&str], done: &dyn Fn(&str) -> bool| {

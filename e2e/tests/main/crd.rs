@@ -63,7 +63,7 @@ async fn life(scene: &Scene, definition: &Value) -> Result<(), Error> {
     scene.apply(&deployment())?;
     let waits = pod("waits", &json!({ "inject": "late", "when-not-ready": "wait" }), &digest_script("/models/late"));
     scene.find("late", "show progress", underway).await?;
-    scene.apply(&waits)?;
+    scene.admit_waiting(&waits).await?;
 
     apply(&scene.cluster, &next_version(definition))?;
     // Nobody in the operator knows this field.

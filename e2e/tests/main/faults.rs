@@ -11,7 +11,7 @@ use kube::api::ListParams;
 use model_core::api::{Model, Phase};
 use serde_json::json;
 
-use crate::gates::{admitted, deployment, read};
+use crate::gates::{deployment, read};
 use crate::rbac;
 use crate::scene::{PATIENCE, Scene, digest_script, digests, hugging_face, noise, parse_digests, pod};
 
@@ -51,7 +51,7 @@ async fn loses(scene: &Scene, component: &str) -> Result<(), Error> {
     // Pods that come now are injected, too. After a minute of silence Kubernetes takes the webhook's pods out of its Service
     // for a while, and refuses all who ask.
     let comes = pod("comes", &json!({ "inject": "short" }), &digest_script("/models/short"));
-    admitted(scene, &comes, &["model not ready", "failed calling webhook"]).await?;
+    scene.admit(&comes).await?;
     assert_eq!(parse_digests(&scene.log("comes").await?), digests(&short));
     once(scene, &["tiny", "short"], [("long", &long), ("short", &short)].as_slice()).await
 }

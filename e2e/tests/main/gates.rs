@@ -36,20 +36,6 @@ pub fn deployment() -> Value {
     })
 }
 
-/// Creates an object once it is no longer refused with one of these words, which tell of what comes by itself.
-pub async fn admitted(scene: &Scene, object: &Value, lags: &[&str]) -> Result<(), Error> {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(crate::scene::PATIENCE);
-    loop {
-        let answer = scene.try_apply(object)?;
-        if answer.ok {
-            return Ok(());
-        }
-        let lags_behind = lags.iter().any(|lag| answer.text.contains(lag));
-        assert!(lags_behind && std::time::Instant::now() < deadline, "refused: {}", answer.text);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-}
-
 fn gates(pod: &Pod) -> Vec<&str> {
     let gates = pod.spec.iter().flat_map(|spec| spec.scheduling_gates.iter().flatten());
     gates.map(|gate| gate.name.as_str()).collect()
@@ -143,7 +129,7 @@ pub async fn a_gate_is_removed_by_hand(scene: Scene) -> Result<(), Error> {
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let mut queued = pod("reader", &waits(), &digest_script("/models/tiny"));
     queued["spec"]["schedulingGates"] = json!([{ "name": FOREIGN }]);
-    admitted(&scene, &queued, &["model not found"]).await?;
+    scene.admit_waiting(&queued).await?;
     let remove =
         |index: usize| json!([{ "op": "remove", "path": format!("/spec/schedulingGates/{index}") }]).to_string();
     let by_hand = remove(1);

@@ -147,11 +147,8 @@ async fn live(scene: &Scene, life: usize, killer: &Killer) -> Result<usize, Erro
 
     // The pods keep what they have, and one that comes finds one or the other.
     scene.model("tiny", &hugging_face(&repository("second")))?;
-    scene.apply(&pod(
-        "comes",
-        &json!({ "inject": "tiny", "when-not-ready": "wait" }),
-        &digest_script("/models/tiny"),
-    ))?;
+    let waits = json!({ "inject": "tiny", "when-not-ready": "wait" });
+    scene.admit_waiting(&pod("comes", &waits, &digest_script("/models/tiny"))).await?;
     let new = offered(scene, Some(&old)).await?;
     let kills = jobs_did_it(scene, killer).await;
     let found = parse_digests(&scene.log("comes").await?);

@@ -17,7 +17,7 @@ pub async fn alerts_and_dashboard_name_figures_that_are_exported(scene: Scene) -
     scene.model("missing", &hugging_face(&scene.repository("missing")))?;
     scene.ready("tiny").await?;
     scene.failed("missing").await?;
-    scene.apply(&pod("reads", &json!({ "inject": "tiny" }), "true"))?;
+    scene.admit(&pod("reads", &json!({ "inject": "tiny" }), "true")).await?;
 
     let exported = exported(&scene.cluster)?;
     for file in ["alerts.yaml", "dashboard.json"] {

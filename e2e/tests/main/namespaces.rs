@@ -18,9 +18,9 @@ pub async fn a_namespace_goes_with_models_that_pods_mount(scene: Scene) -> Resul
     scene.slow_repository(&scene.repository("late"), &files("deleted later"), BYTES_PER_SECOND).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     scene.ready("tiny").await?;
-    scene.apply(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600"))?;
+    scene.admit(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600")).await?;
     scene.model("late", &hugging_face(&scene.repository("late")))?;
-    scene.apply(&pod("waits", &json!({ "inject": "late", "when-not-ready": "wait" }), "true"))?;
+    scene.admit_waiting(&pod("waits", &json!({ "inject": "late", "when-not-ready": "wait" }), "true")).await?;
     let runs = |pod: &Pod| (pod.status.as_ref()?.phase.as_deref()? == "Running").then_some(());
     scene.find("mounts", "run", runs).await?;
     let under_way = |model: &Model| model.status.as_ref()?.progress.filter(|percent| *percent > 0);

@@ -112,7 +112,7 @@ async fn broken_and_repaired(scene: &Scene, ed: &Person<'_>) -> Result<(), Error
     scene.failed("broken").await?;
     ed.hears(1, "wait broken", &["kubectl model why broken"]);
     ed.hears(1, "why broken", &["SourceNotFound", "kubectl model retry broken"]);
-    scene.apply(&pod("waits", &json!({ "inject": "broken", "when-not-ready": "wait" }), "true"))?;
+    scene.admit_waiting(&pod("waits", &json!({ "inject": "broken", "when-not-ready": "wait" }), "true")).await?;
     ed.hears(1, "why pod/waits", &["broken", "SourceNotFound"]);
     scene.hub.repository(&repository, &Files::from([("config.json".to_owned(), b"{}".to_vec())]))?;
     scene.hub.refresh(&scene.cluster).await?;

@@ -130,7 +130,7 @@ pub async fn the_annotations_of_the_specification(scene: Scene) -> Result<(), Er
     main["name"] = json!("main");
     reader["spec"]["containers"][0]["command"] = json!(["sh", "-ec", "test ! -e /weights"]);
     reader["spec"]["containers"].as_array_mut().expect("a list").push(main);
-    scene.apply(&reader)?;
+    scene.admit(&reader).await?;
     scene
         .until("reader", "succeed", |pod: Option<&Pod>| match crate::scene::phase(pod) {
             Some("Succeeded") => Seen::Done(()),
@@ -160,14 +160,14 @@ pub async fn a_writable_mount_on_request(scene: Scene) -> Result<(), Error> {
     for (name, annotations) in [("forged", json!({})), ("forged-reader", json!({ "inject": "tiny" }))] {
         let mut forged = pod(name, &annotations, "sleep 3600");
         forged["metadata"]["labels"] = json!({ "models.main-currents.news/writable": "true" });
-        scene.apply(&forged)?;
+        scene.admit(&forged).await?;
     }
     let annotations = json!({ "inject": "tiny", "read-only": "false" });
     // Published directories are 0555: only root, who is asked nothing, adds a file.
     let mut writer =
         pod("writer", &annotations, "echo note >/models/tiny/note; cat /models/tiny/note; echo done; sleep 3600");
     writer["spec"]["securityContext"] = json!({});
-    scene.apply(&writer)?;
+    scene.admit(&writer).await?;
     scene.find("writer", "run", |pod: &Pod| (crate::scene::phase(Some(pod))? == "Running").then_some(())).await?;
     assert_eq!(finished_log(&scene, "writer").await?, "note\n");
 

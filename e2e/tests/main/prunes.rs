@@ -15,11 +15,8 @@ pub async fn earlier_content_is_pruned_once_no_pod_names_it(scene: Scene) -> Res
     scene.hub.repository(&scene.repository("second"), &second)?;
     scene.model("tiny", &hugging_face(&scene.repository("first")))?;
     let old = scene.ready("tiny").await?.content.expect("content");
-    scene.apply(&pod(
-        "holder",
-        &json!({ "inject": "tiny" }),
-        "while sleep 1; do sha256sum /models/tiny/model.safetensors; done",
-    ))?;
+    let script = "while sleep 1; do sha256sum /models/tiny/model.safetensors; done";
+    scene.admit(&pod("holder", &json!({ "inject": "tiny" }), script)).await?;
     scene
         .until("holder", "run", |pod: Option<&Pod>| match phase(pod) {
             Some("Running") => Seen::Done(()),

@@ -24,14 +24,14 @@ pub async fn models_in_a_restricted_namespace(scene: Scene) -> Result<(), Error>
 
     // The pod's own containers have to meet the standard; what injection adds must not change that.
     let everywhere = with_every_kind_of_container("everywhere", &json!({ "container": "*", "offline": "true" }));
-    scene.apply(&everywhere)?;
+    scene.admit(&everywhere).await?;
     let mut some = with_every_kind_of_container("some", &json!({}));
     some["metadata"]["annotations"] = json!({
         "models.example.com/inject": "tiny",
         "models.example.com/container": "init, app",
         "models.example.com/offline": "true",
     });
-    scene.apply(&some)?;
+    scene.admit(&some).await?;
     let mut nobody = everywhere;
     nobody["metadata"]["name"] = json!("nobody");
     nobody["metadata"]["annotations"]["models.main-currents.news/container"] = json!("app,helper");

@@ -18,7 +18,8 @@ pub async fn every_sample_is_accepted(scene: Scene) -> Result<(), Error> {
 
     apply("model-hugging-face.yaml")?;
     scene.ready("llama-3-8b").await?;
-    apply("pod.yaml")?;
+    let pod = std::fs::read_to_string(format!("{SAMPLES}/pod.yaml")).expect("config/samples can be read");
+    scene.admit(&pod).await?;
     let mounted =
         scene.kubectl(&["get", "pod", "app", "-o", "jsonpath={.spec.containers[0].volumeMounts[*].mountPath}"])?;
     assert!(mounted.split_whitespace().any(|path| path == "/models/llama-3-8b"), "{mounted}");

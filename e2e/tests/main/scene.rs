@@ -1,7 +1,7 @@
 //! One scenario's place: a namespace of its own, and what every scenario says there.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::time::{Duration, Instant};
 
 use e2e::hub::{Files, sha256};
@@ -32,8 +32,16 @@ pub struct Scene {
     pub unsteady: bool,
 }
 
+/// What a webhook says whose watch has not come to what the test saw already.
+const NOT_FOUND_YET: &str = "model not found";
+const NOT_READY_YET: &str = "model not ready";
+/// What the API server says that did not reach the webhook in time.
+const UNREACHED: &str = "failed calling webhook";
+/// What comes of a certificate that is not trusted, which no time cures.
+const UNTRUSTED: &str = "x509";
+
 /// What `kubectl` says when webhook or kubelet do not answer, or a kubelet has not come to this pod yet.
-const AWAY: [&str; 4] = ["failed calling webhook", ":10250/containerLogs/", "unexpected EOF", " pods/log "];
+const AWAY: [&str; 4] = [UNREACHED, ":10250/containerLogs/", "unexpected EOF", " pods/log "];
 
 impl Scene {
     /// Applies an object as a user would; a refusal ends the scenario.
@@ -51,6 +59,30 @@ impl Scene {
     /// Applies an object as a user would, and gives the answer.
     pub fn try_apply(&self, object: &Value) -> Result<Answer, Error> {
         self.cluster.apply(&self.namespace, &object.to_string())
+    }
+
+    /// Creates a pod that is to be let in with its Models, which are Ready: like those in Kubernetes who create pods, this
+    /// asks again while the webhook is a moment behind or not reached. Who expects a denial has [`Self::try_apply`].
+    pub async fn admit(&self, pod: &impl Display) -> Result<(), Error> {
+        self.admit_past(pod, &[NOT_READY_YET, NOT_FOUND_YET, UNREACHED]).await
+    }
+
+    /// The same for a pod that is to be let in whether or not its Models are Ready: nobody may say that they are not.
+    pub async fn admit_waiting(&self, pod: &impl Display) -> Result<(), Error> {
+        self.admit_past(pod, &[NOT_FOUND_YET, UNREACHED]).await
+    }
+
+    async fn admit_past(&self, pod: &impl Display, refusals: &[&str]) -> Result<(), Error> {
+        let deadline = Instant::now() + Duration::from_secs(PATIENCE);
+        loop {
+            let answer = self.cluster.apply(&self.namespace, &pod.to_string())?;
+            if answer.ok {
+                return Ok(());
+            }
+            let passes = refusals.iter().any(|words| answer.text.contains(words)) && !answer.text.contains(UNTRUSTED);
+            assert!(passes && Instant::now() < deadline, "refused: {}", answer.text);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Runs `kubectl` in the scenario's namespace.
@@ -172,7 +204,7 @@ impl Scene {
     /// What a pod that asks for `model` reads: SHA-256 by file name.
     pub async fn digests(&self, model: &str) -> Result<BTreeMap<String, String>, Error> {
         let name = format!("reads-{model}");
-        self.apply(&pod(&name, &json!({ "inject": model }), &digest_script(&format!("/models/{model}"))))?;
+        self.admit(&pod(&name, &json!({ "inject": model }), &digest_script(&format!("/models/{model}")))).await?;
         Ok(parse_digests(&self.log(&name).await?))
     }
 

@@ -66,7 +66,7 @@ impl Scene {
         let mut staying = pod(name, &json!({ "inject": "tiny" }), &script);
         staying["spec"]["nodeSelector"] = json!({ "kubernetes.io/hostname": node });
         staying["spec"]["tolerations"] = json!([toleration()]);
-        self.apply(&staying)?;
+        self.admit(&staying).await?;
         self.until(name, "run", |pod: Option<&Pod>| match phase(pod) {
             Some("Running") => Seen::Done(()),
             Some("Failed") => Seen::Never("it failed".to_owned()),
@@ -130,7 +130,7 @@ pub async fn two_models_share_a_claim(scene: Scene) -> Result<(), Error> {
     scene.ready("second").await?;
 
     let script = "cd /models; find . -type f ! -path '*/.*/*' | sort | xargs sha256sum";
-    scene.apply(&pod("reads-both", &json!({ "inject": "first, second" }), script))?;
+    scene.admit(&pod("reads-both", &json!({ "inject": "first, second" }), script)).await?;
     let below = |name: &str, content| {
         digests(content).into_iter().map(move |(file, sum)| (format!("{name}/{file}"), sum)).collect::<Vec<_>>()
     };
@@ -266,7 +266,7 @@ async fn disk_full(scene: &Scene, what: &str) -> Result<String, Error> {
 async fn reads(scene: &Scene, name: &str, files: &Files) -> Result<(), Error> {
     let mut reads = pod(name, &json!({ "inject": "tiny" }), &digest_script("/models/tiny"));
     reads["spec"]["tolerations"] = json!([toleration()]);
-    scene.apply(&reads)?;
+    scene.admit(&reads).await?;
     assert_eq!(parse_digests(&scene.log(name).await?), digests(files), "{name}");
     Ok(())
 }

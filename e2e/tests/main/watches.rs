@@ -12,7 +12,7 @@ use model_core::api::{Model, Phase};
 use serde_json::json;
 
 use crate::faults::{away, once, restarted, slow};
-use crate::gates::{admitted, deployment, read};
+use crate::gates::{deployment, read};
 use crate::proxy::{Fate, Fault, Proxy, Redirected};
 use crate::scene::{Scene, digest_script, digests, hugging_face, parse_digests, pod};
 
@@ -91,7 +91,7 @@ pub async fn watches_are_cut_and_expire(scene: Scene) -> Result<(), Error> {
     let comes = json!({ "inject": "short", "when-not-ready": "wait" });
     for number in 0..PODS {
         let comes = pod(&format!("comes-{number}"), &comes, &digest_script("/models/short"));
-        admitted(&scene, &comes, &["model not found"]).await?;
+        scene.admit_waiting(&comes).await?;
         tokio::time::sleep(away() / PODS).await;
     }
     scene.ready("short").await?;
