@@ -14,9 +14,6 @@ use serde_json::{Value, json};
 use crate::WORKSPACE;
 use crate::scene::{PATIENCE, Scene, digest_script, digests, files, hugging_face, parse_digests, phase, pod};
 
-/// Slow enough that the download lasts until the operator is gone.
-const BYTES_PER_SECOND: u64 = 100_000;
-
 /// Nothing else may run beside it: the operator goes away.
 pub async fn the_chart_is_upgraded_rolled_back_uninstalled_and_installed_again(scene: Scene) -> Result<(), Error> {
     let life = life(&scene).await;
@@ -32,7 +29,8 @@ fn install(cluster: &Cluster) -> Result<(), Error> {
 async fn life(scene: &Scene) -> Result<(), Error> {
     let (tiny, late) = (files("chart"), files("late"));
     scene.hub.repository(&scene.repository("tiny"), &tiny)?;
-    scene.slow_repository(&scene.repository("late"), &late, BYTES_PER_SECOND).await?;
+    // Until the operator is back.
+    scene.held_back(&scene.repository("late"), &late).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let content = scene.ready("tiny").await?.content.expect("content").id;
     scene.admit(&pod("mounts", &json!({ "inject": "tiny" }), "sleep 3600")).await?;
@@ -67,6 +65,7 @@ async fn life(scene: &Scene) -> Result<(), Error> {
         assert!(Instant::now() < deadline, "the API server does not trust the webhook");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    scene.let_go(&scene.repository("late")).await?;
     // The controller has looked at every Model again once the one that was still downloading is Ready.
     scene.ready("late").await?;
     let status = scene.ready("tiny").await?;

@@ -8,11 +8,11 @@ use e2e::Error;
 use model_core::api::Model;
 
 use crate::processes;
-use crate::progress::slow_repository;
+use crate::progress::held_repository;
 use crate::scene::{Scene, hugging_face};
 
 pub async fn each_image_holds_one_binary(scene: Scene) -> Result<(), Error> {
-    let (repository, _) = slow_repository(&scene).await?;
+    let (repository, _) = held_repository(&scene).await?;
     scene.model("slow", &hugging_face(&repository))?;
     scene.find("slow", "show progress", |model: &Model| model.status.as_ref()?.progress.filter(|now| *now > 0)).await?;
     let download = scene.kubectl(&["get", "pods", "-o=jsonpath={.items[0].metadata.uid}"])?;
@@ -27,6 +27,7 @@ pub async fn each_image_holds_one_binary(scene: Scene) -> Result<(), Error> {
             assert_eq!(files(&root, &root, device), [program], "pod {}", process.pod);
         }
     }
+    scene.let_go(&repository).await?;
     scene.ready("slow").await.map(drop)
 }
 

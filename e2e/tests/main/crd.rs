@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::faults::{away, once, slow, underway};
 use crate::gates::{deployment, read};
+use crate::progress::held_repository;
 use crate::scene::{PATIENCE, Scene, digest_script, digests, hugging_face, parse_digests, pod};
 
 const NAME: &str = "models.models.main-currents.news";
@@ -54,12 +55,10 @@ pub async fn the_definition_is_upgraded_and_taken_back(scene: Scene) -> Result<(
 
 async fn life(scene: &Scene, definition: &Value) -> Result<(), Error> {
     let columns = || Ok::<_, Error>(scene.kubectl(&["get", "models"])?.lines().next().unwrap_or_default().to_owned());
-    let seconds = away().as_secs();
-    let early = slow(scene, "early", seconds / 2).await?;
-    let late = slow(scene, "late", seconds * 3 / 2).await?;
-    for (name, repository) in [("tiny", "early"), ("late", "late")] {
-        scene.model(name, &hugging_face(&scene.repository(repository)))?;
-    }
+    let early = slow(scene, "early", away().as_secs() / 2).await?;
+    let (repository, late) = held_repository(scene).await?;
+    scene.model("tiny", &hugging_face(&scene.repository("early")))?;
+    scene.model("late", &hugging_face(&repository))?;
     scene.apply(&deployment())?;
     let waits = pod("waits", &json!({ "inject": "late", "when-not-ready": "wait" }), &digest_script("/models/late"));
     scene.find("late", "show progress", underway).await?;
@@ -80,6 +79,7 @@ async fn life(scene: &Scene, definition: &Value) -> Result<(), Error> {
     apply(&scene.cluster, definition)?;
     until(|| Ok(!columns()?.contains("REVIEWER"))).await?;
     assert_ne!(status(scene, "late").await.and_then(|status| status.phase), Some(Phase::Ready), "it still downloads");
+    scene.let_go(&repository).await?;
     read(scene, &early).await?;
     scene.ready("late").await?;
     assert_eq!(parse_digests(&scene.log("waits").await?), digests(&late));
@@ -87,7 +87,7 @@ async fn life(scene: &Scene, definition: &Value) -> Result<(), Error> {
     assert_eq!(tiny.content, content, "its status is kept");
     // Pods that come now are injected, too.
     assert_eq!(scene.digests("tiny").await?, digests(&early));
-    once(scene, &["tiny", "late"], &[("early", &early), ("late", &late)]).await
+    once(scene, &["tiny", "late"], &[("early", &early), ("slow", &late)]).await
 }
 
 /// The API server serves a changed definition a moment later.

@@ -5,7 +5,6 @@ use e2e::wait::Seen;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use model_core::api::Model;
 use serde_json::{Value, json};
-use test_hub::{Fault, Rule};
 
 use crate::scene::{Scene, files, hugging_face, pod, prefixed};
 
@@ -63,9 +62,7 @@ pub async fn a_deployment_waits_for_its_model(scene: Scene) -> Result<(), Error>
     told(&scene, "model not found: tiny").await?;
 
     let repository = scene.repository("tiny");
-    scene.hub.repository(&repository, &files("early"))?;
-    let slow = Rule::new(Fault::Rate { bytes_per_second: 400_000 }).path(&format!("*{}*", scene.namespace));
-    scene.hub.add_fault(&scene.cluster, &slow).await?;
+    scene.held_back(&repository, &files("early")).await?;
     scene.model("tiny", &hugging_face(&repository))?;
     let downloading = |model: &Model| {
         let status = model.status.as_ref()?;
@@ -78,6 +75,7 @@ pub async fn a_deployment_waits_for_its_model(scene: Scene) -> Result<(), Error>
         assert!(answer.text.contains(part), "{part:?} is not in\n{}", answer.text);
     }
 
+    scene.let_go(&repository).await?;
     scene.ready("tiny").await?;
     let available = |deployment: &k8s_openapi::api::apps::v1::Deployment| {
         (deployment.status.as_ref()?.available_replicas? == 1).then_some(())

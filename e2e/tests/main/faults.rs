@@ -58,7 +58,7 @@ async fn loses(scene: &Scene, component: &str) -> Result<(), Error> {
 
 /// What the hub sends no longer arrives, and no connection is told.
 pub async fn the_hub_is_cut_off(scene: Scene) -> Result<(), Error> {
-    let files = slow(&scene, "tiny", away().as_secs() / 2).await?;
+    let files = slow(&scene, "tiny", away().as_secs()).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     scene.apply(&deployment())?;
     scene.find("tiny", "show progress", underway).await?;

@@ -14,9 +14,6 @@ use crate::scene::{Scene, digest_script, digests, files, hugging_face, parse_dig
 
 const FOREIGN: &str = "kueue.x-k8s.io/admission";
 
-/// Slow enough that a download lasts until its pods were looked at.
-const BYTES_PER_SECOND: u64 = 200_000;
-
 fn waits() -> Value {
     json!({ "inject": "tiny", "when-not-ready": "wait" })
 }
@@ -82,7 +79,7 @@ pub async fn read(scene: &Scene, files: &Files) -> Result<(), Error> {
 
 pub async fn a_gated_deployment_reads_its_model(scene: Scene) -> Result<(), Error> {
     let files = files("gated");
-    scene.slow_repository(&scene.repository("tiny"), &files, BYTES_PER_SECOND).await?;
+    scene.held_back(&scene.repository("tiny"), &files).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     scene.apply(&deployment())?;
     let names = both(&scene, "wait", |pod| gates(pod) == [GATE]).await?;
@@ -91,6 +88,7 @@ pub async fn a_gated_deployment_reads_its_model(scene: Scene) -> Result<(), Erro
         condition.reason.clone()
     };
     assert_eq!(scene.find(&names[0], "say why it waits", reason).await?, "SchedulingGated");
+    scene.let_go(&scene.repository("tiny")).await?;
     scene.ready("tiny").await?;
     read(&scene, &files).await?;
     // The same pods, with no detour by way of a denial.
@@ -108,7 +106,7 @@ pub async fn a_gated_deployment_reads_its_model(scene: Scene) -> Result<(), Erro
 
 pub async fn the_spec_changes_while_a_deployment_is_gated(scene: Scene) -> Result<(), Error> {
     let (first, second) = (files("one"), files("two"));
-    scene.slow_repository(&scene.repository("one"), &first, BYTES_PER_SECOND).await?;
+    scene.held_back(&scene.repository("one"), &first).await?;
     scene.hub.repository(&scene.repository("two"), &second)?;
     scene.model("tiny", &hugging_face(&scene.repository("one")))?;
     scene.apply(&deployment())?;
@@ -125,7 +123,7 @@ pub async fn the_spec_changes_while_a_deployment_is_gated(scene: Scene) -> Resul
 /// Whoever takes our gate off by hand is refused; gates of others are left to them.
 pub async fn a_gate_is_removed_by_hand(scene: Scene) -> Result<(), Error> {
     let files = files("by hand");
-    scene.slow_repository(&scene.repository("tiny"), &files, BYTES_PER_SECOND).await?;
+    scene.held_back(&scene.repository("tiny"), &files).await?;
     scene.model("tiny", &hugging_face(&scene.repository("tiny")))?;
     let mut queued = pod("reader", &waits(), &digest_script("/models/tiny"));
     queued["spec"]["schedulingGates"] = json!([{ "name": FOREIGN }]);
@@ -139,6 +137,7 @@ pub async fn a_gate_is_removed_by_hand(scene: Scene) -> Result<(), Error> {
         assert!(refusal.contains(part), "{part:?} is not in\n{refusal}");
     }
 
+    scene.let_go(&scene.repository("tiny")).await?;
     scene.ready("tiny").await?;
     let ours_is_off = |pod: Option<&Pod>| match pod {
         Some(pod) if gates(pod) == [FOREIGN] => Seen::Done(()),

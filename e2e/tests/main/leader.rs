@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use model_core::api::Model;
 
-use crate::progress::slow_repository;
+use crate::progress::held_repository;
 use crate::scene::{PATIENCE, Scene, digests, hugging_face};
 
 /// The pod that leads. Its identity is its name with a random ending.
@@ -32,7 +32,7 @@ async fn leader_among(cluster: &Cluster, what: &str, is_wanted: impl Fn(&str) ->
 }
 
 pub async fn the_other_replica_goes_on_when_the_leader_is_gone(scene: Scene) -> Result<(), Error> {
-    let (repository, files) = slow_repository(&scene).await?;
+    let (repository, files) = held_repository(&scene).await?;
     deploy::rolled_out(&scene.cluster, "model-controller")?;
     let pods =
         ["get", "pods", "-l", "app.kubernetes.io/name=model-controller", "-o=jsonpath={.items[*].metadata.name}"];
@@ -46,6 +46,7 @@ pub async fn the_other_replica_goes_on_when_the_leader_is_gone(scene: Scene) -> 
     scene.cluster.run(&["-n", NAMESPACE, "delete", "pod", &first, "--grace-period=0", "--force"])?;
 
     leader_among(&scene.cluster, "another one", |leader| leader != first).await?;
+    scene.let_go(&repository).await?;
     let status = scene.ready("slow").await?;
     assert_eq!(status.download.map(|download| download.attempt), Some(1));
     assert_eq!(scene.digests("slow").await?, digests(&files));

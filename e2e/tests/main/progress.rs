@@ -8,33 +8,24 @@ use model_core::api::{Model, Phase};
 
 use crate::scene::{Scene, digests, hugging_face, noise};
 
-/// One file that takes about 12 s to fetch.
-pub async fn slow_repository(scene: &Scene) -> Result<(String, e2e::hub::Files), Error> {
+/// One file that the hub holds back until it is let go.
+pub async fn held_repository(scene: &Scene) -> Result<(String, e2e::hub::Files), Error> {
     let repository = scene.repository("slow");
     let files = e2e::hub::Files::from([("model.safetensors".to_owned(), noise(&repository, 6 << 20))]);
-    scene.slow_repository(&repository, &files, 512 * 1024).await?;
+    scene.held_back(&repository, &files).await?;
     Ok((repository, files))
 }
 
 pub async fn the_percent_grows_and_never_goes_back(scene: Scene) -> Result<(), Error> {
-    let (repository, _) = slow_repository(&scene).await?;
+    let (repository, _) = held_repository(&scene).await?;
     scene.model("slow", &hugging_face(&repository))?;
     let mut seen = Vec::new();
-    scene
-        .until("slow", "become Ready", |model: Option<&Model>| {
-            let Some(status) = model.and_then(|model| model.status.as_ref()) else { return Seen::NotYet };
-            let percent = status.progress.unwrap_or(0);
-            if seen.last().is_some_and(|last| *last > percent) {
-                return Seen::Never(format!("progress went back: {seen:?}, then {percent}"));
-            }
-            if seen.last() != Some(&percent) {
-                seen.push(percent);
-            }
-            if status.phase == Some(Phase::Ready) { Seen::Done(()) } else { Seen::NotYet }
-        })
-        .await?;
-    let between = seen.iter().filter(|percent| (1..100).contains(*percent)).count();
-    assert!(between >= 2, "a user saw no more than {seen:?}");
+    grows(&scene, "grow twice", &mut seen, |seen, _| {
+        seen.iter().filter(|percent| (1..100).contains(*percent)).count() >= 2
+    })
+    .await?;
+    scene.let_go(&repository).await?;
+    grows(&scene, "become Ready", &mut seen, |_, is_ready| is_ready).await?;
     assert_eq!(seen.last(), Some(&100));
     // The columns of `kubectl get models`.
     let table = scene.kubectl(&["get", "models"])?;
@@ -43,8 +34,35 @@ pub async fn the_percent_grows_and_never_goes_back(scene: Scene) -> Result<(), E
     Ok(())
 }
 
+/// Notes each percent that a user sees until it is enough, which it is at the latest when the Model is Ready.
+async fn grows(
+    scene: &Scene,
+    what: &str,
+    seen: &mut Vec<i32>,
+    enough: impl Fn(&[i32], bool) -> bool,
+) -> Result<(), Error> {
+    scene
+        .until("slow", what, |model: Option<&Model>| {
+            let Some(status) = model.and_then(|model| model.status.as_ref()) else { return Seen::NotYet };
+            let percent = status.progress.unwrap_or(0);
+            if seen.last().is_some_and(|last| *last > percent) {
+                return Seen::Never(format!("progress went back: {seen:?}, then {percent}"));
+            }
+            if seen.last() != Some(&percent) {
+                seen.push(percent);
+            }
+            let is_ready = status.phase == Some(Phase::Ready);
+            match enough(seen, is_ready) {
+                true => Seen::Done(()),
+                false if is_ready => Seen::Never(format!("a user saw no more than {seen:?}")),
+                false => Seen::NotYet,
+            }
+        })
+        .await
+}
+
 pub async fn the_controller_restarts_in_the_middle_of_a_download(scene: Scene) -> Result<(), Error> {
-    let (repository, files) = slow_repository(&scene).await?;
+    let (repository, files) = held_repository(&scene).await?;
     scene.model("slow", &hugging_face(&repository))?;
     let underway = |model: &Model| model.status.as_ref()?.progress.filter(|percent| *percent > 0);
     scene.find("slow", "show progress", underway).await?;
@@ -52,6 +70,8 @@ pub async fn the_controller_restarts_in_the_middle_of_a_download(scene: Scene) -
 
     let controller = ["-n", e2e::deploy::NAMESPACE, "-l", "app.kubernetes.io/name=model-controller"];
     scene.cluster.run(&[&["delete", "pod"][..], &controller, &["--grace-period=0", "--force"]].concat())?;
+    e2e::deploy::rolled_out(&scene.cluster, "model-controller")?;
+    scene.let_go(&repository).await?;
 
     scene.ready("slow").await?;
     assert_eq!(scene.digests("slow").await?, digests(&files));

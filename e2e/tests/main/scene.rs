@@ -20,6 +20,9 @@ pub const NODE_CLASS: &str = "local-path";
 /// Seconds that a step may take on a machine that does much else. Nothing waits this long when all is well.
 pub const PATIENCE: u64 = 180;
 
+/// Bytes of an answer of a repository that is held back: more than what a download must get to try again without end.
+const HELD_BACK: u64 = 96 << 10;
+
 /// One scenario's place.
 #[derive(Clone)]
 pub struct Scene {
@@ -224,8 +227,26 @@ impl Scene {
     /// Has the hub serve a repository with these files, each connection no faster than this.
     pub async fn slow_repository(&self, repository: &str, files: &Files, bytes_per_second: u64) -> Result<(), Error> {
         self.hub.repository(repository, files)?;
-        let rule = Rule::new(Fault::Rate { bytes_per_second }).path(&format!("*{repository}*"));
-        self.hub.add_fault(&self.cluster, &rule).await
+        self.answers(repository, Fault::Rate { bytes_per_second }).await
+    }
+
+    /// Has the hub serve a repository with these files and hold it back until [`Self::let_go`]: a file of 3 MiB takes two
+    /// minutes. Each answer ends after some seconds, so that what is asked for next comes as it is then to come.
+    pub async fn held_back(&self, repository: &str, files: &Files) -> Result<(), Error> {
+        self.slow_repository(repository, files, HELD_BACK / 3).await?;
+        self.answers(repository, Fault::Close { after: HELD_BACK, reset: false }).await
+    }
+
+    /// Has the hub send what it held back.
+    pub async fn let_go(&self, repository: &str) -> Result<(), Error> {
+        // Of two rules of one kind the later one counts.
+        const WHOLE: u64 = 1 << 40;
+        self.answers(repository, Fault::Rate { bytes_per_second: WHOLE }).await?;
+        self.answers(repository, Fault::Close { after: WHOLE, reset: false }).await
+    }
+
+    async fn answers(&self, repository: &str, fault: Fault) -> Result<(), Error> {
+        self.hub.add_fault(&self.cluster, &Rule::new(fault).path(&format!("*{repository}*"))).await
     }
 
     /// The node's storage class under another name, and not the default.

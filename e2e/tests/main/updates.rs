@@ -5,7 +5,6 @@ use e2e::wait::Seen;
 use k8s_openapi::api::batch::v1::Job;
 use model_core::api::{Model, ModelStatus, Phase};
 use serde_json::json;
-use test_hub::{Fault, Rule};
 
 use crate::scene::{Scene, digests, files, hugging_face, model};
 
@@ -16,13 +15,11 @@ fn condition<'a>(status: &'a ModelStatus, kind: &str) -> Option<&'a str> {
 pub async fn a_new_version_downloads_beside_the_old_one(scene: Scene) -> Result<(), Error> {
     let (first, second) = (files("one"), files("two"));
     scene.hub.repository(&scene.repository("one"), &first)?;
-    scene.hub.repository(&scene.repository("two"), &second)?;
+    // Until the old content was seen to be mounted still.
+    scene.held_back(&scene.repository("two"), &second).await?;
     scene.model("tiny", &hugging_face(&scene.repository("one")))?;
     let old = scene.ready("tiny").await?.content.expect("content");
 
-    // Held back until the old content was seen to be mounted still.
-    let slow = Rule::new(Fault::Rate { bytes_per_second: 300_000 }).path(&format!("*{}*", scene.repository("two")));
-    scene.hub.add_fault(&scene.cluster, &slow).await?;
     scene.model("tiny", &hugging_face(&scene.repository("two")))?;
     scene
         .until("tiny", "download beside the old content", |model: Option<&Model>| {
@@ -38,6 +35,7 @@ pub async fn a_new_version_downloads_beside_the_old_one(scene: Scene) -> Result<
     assert_eq!(scene.digests("tiny").await?, digests(&first), "the old content is what new pods mount");
     scene.kubectl(&["delete", "pod", "reads-tiny"])?;
 
+    scene.let_go(&scene.repository("two")).await?;
     let new = scene
         .until("tiny", "publish the new content", |model: Option<&Model>| {
             let Some(status) = model.and_then(|model| model.status.as_ref()) else { return Seen::NotYet };
