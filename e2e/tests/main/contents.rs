@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use e2e::Error;
 use model_core::api::Model;
 
-use crate::processes;
+use crate::processes::{self, Process};
 use crate::progress::held_repository;
 use crate::scene::{Scene, hugging_face};
 
@@ -21,14 +21,19 @@ pub async fn each_image_holds_one_binary(scene: Scene) -> Result<(), Error> {
         // Downloads of other scenarios end meanwhile.
         running.retain(|process| program != "/model-loader" || process.pod == download);
         assert!(!running.is_empty(), "no container runs {program}");
-        for process in running {
-            let root = PathBuf::from(format!("/proc/{}/root", process.id));
-            let device = fs::metadata(&root).expect("the process runs").dev();
-            assert_eq!(files(&root, &root, device), [program], "pod {}", process.pod);
+        for process in &running {
+            holds_nothing_but(process, program);
         }
     }
     scene.let_go(&repository).await?;
     scene.ready("slow").await.map(drop)
+}
+
+/// The container of this process holds its program, and no other file.
+pub fn holds_nothing_but(process: &Process, program: &str) {
+    let root = PathBuf::from(format!("/proc/{}/root", process.id));
+    let device = fs::metadata(&root).expect("the process runs").dev();
+    assert_eq!(files(&root, &root, device), [program], "pod {}", process.pod);
 }
 
 /// All files below a folder that lie on this device, so none that the kubelet mounts. Folders are where it does.

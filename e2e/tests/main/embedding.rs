@@ -5,8 +5,13 @@ use e2e::embedding::{MANIFEST, embed, largest_difference, reference, similarity}
 use serde_json::json;
 use test_hub::fixtures::MINILM;
 
+use crate::contents::holds_nothing_but;
+use crate::processes;
 use crate::scene::{Scene, hugging_face, model};
 use crate::sources::serve_minilm;
+
+/// As its image names it.
+const SERVER: &str = "/embedding-server";
 
 pub async fn a_server_answers_from_its_model(scene: Scene) -> Result<(), Error> {
     serve_minilm(&scene).await?;
@@ -27,6 +32,11 @@ pub async fn a_server_answers_from_its_model(scene: Scene) -> Result<(), Error> 
         let alike = similarity(embedding, &sentence.embedding);
         let difference = largest_difference(embedding, &sentence.embedding);
         assert!(alike >= 0.9999 && difference <= 1e-3, "{alike}, {difference} of {}", sentence.text);
+    }
+    let served = processes::of_program(&scene.node, SERVER);
+    assert!(!served.is_empty(), "no container runs {SERVER}");
+    for process in &served {
+        holds_nothing_but(process, SERVER);
     }
     Ok(())
 }
