@@ -40,11 +40,13 @@ const NOT_FOUND_YET: &str = "model not found";
 const NOT_READY_YET: &str = "model not ready";
 /// What the API server says that did not reach the webhook in time.
 const UNREACHED: &str = "failed calling webhook";
+/// What a webhook says that has come back. Its Service may not have heard yet that it was gone.
+const JUST_STARTED: &str = "has not read the Models yet";
 /// What comes of a certificate that is not trusted, which no time cures.
 const UNTRUSTED: &str = "x509";
 
 /// What `kubectl` says when webhook or kubelet do not answer, or a kubelet has not come to this pod yet.
-const AWAY: [&str; 4] = [UNREACHED, ":10250/containerLogs/", "unexpected EOF", " pods/log "];
+const AWAY: [&str; 5] = [UNREACHED, JUST_STARTED, ":10250/containerLogs/", "unexpected EOF", " pods/log "];
 
 impl Scene {
     /// Applies an object as a user would; a refusal ends the scenario.
@@ -67,12 +69,12 @@ impl Scene {
     /// Creates a pod that is to be let in with its Models, which are Ready: like those in Kubernetes who create pods, this
     /// asks again while the webhook is a moment behind or not reached. Who expects a denial has [`Self::try_apply`].
     pub async fn admit(&self, pod: &impl Display) -> Result<(), Error> {
-        self.admit_past(pod, &[NOT_READY_YET, NOT_FOUND_YET, UNREACHED]).await
+        self.admit_past(pod, &[NOT_READY_YET, NOT_FOUND_YET, JUST_STARTED, UNREACHED]).await
     }
 
     /// The same for a pod that is to be let in whether or not its Models are Ready: nobody may say that they are not.
     pub async fn admit_waiting(&self, pod: &impl Display) -> Result<(), Error> {
-        self.admit_past(pod, &[NOT_FOUND_YET, UNREACHED]).await
+        self.admit_past(pod, &[NOT_FOUND_YET, JUST_STARTED, UNREACHED]).await
     }
 
     async fn admit_past(&self, pod: &impl Display, refusals: &[&str]) -> Result<(), Error> {
