@@ -28,7 +28,12 @@ pub enum Lock {
     Password,
     /// A token, which user and password open, and which ends after this time.
     Token(Duration),
+    /// A new token with every request: it is said to end at once, and opens the door a single time. No clock decides.
+    TokenEach,
 }
+
+/// How long a token for a single request waits for it.
+const UNUSED: Duration = Duration::from_hours(1);
 
 /// The user that the door knows.
 pub const GATE_USER: &str = "registry-user";
@@ -122,9 +127,15 @@ impl Door {
     fn opens(&self, headers: &HeaderMap) -> bool {
         match self.lock {
             Lock::Password => knows(headers),
-            Lock::Token(_) => {
-                let given = authorization(headers);
-                self.tokens().iter().any(|(token, end)| given == format!("Bearer {token}") && Instant::now() < *end)
+            Lock::Token(_) | Lock::TokenEach => {
+                let (given, now) = (authorization(headers), Instant::now());
+                let mut tokens = self.tokens();
+                let mut valid = tokens.iter_mut().filter(|(_, end)| now < *end);
+                let Some((_, end)) = valid.find(|(token, _)| given == format!("Bearer {token}")) else { return false };
+                if self.lock == Lock::TokenEach {
+                    *end = now;
+                }
+                true
             }
         }
     }
@@ -138,7 +149,11 @@ struct Asked {
 
 /// Gives out a token for the right password and scope.
 async fn token(State(door): State<Arc<Door>>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
-    let Lock::Token(life) = door.lock else { return StatusCode::NOT_FOUND.into_response() };
+    let (told, life) = match door.lock {
+        Lock::Password => return StatusCode::NOT_FOUND.into_response(),
+        Lock::Token(life) => (life, life),
+        Lock::TokenEach => (Duration::ZERO, UNUSED),
+    };
     if !knows(&headers) {
         return (StatusCode::UNAUTHORIZED, Json(serde_json::json!({"details": "incorrect username or password"})))
             .into_response();
@@ -149,7 +164,7 @@ async fn token(State(door): State<Arc<Door>>, Query(asked): Query<Asked>, header
     let mut tokens = door.tokens();
     let token = format!("gate-token-{}", tokens.len());
     tokens.push((token.clone(), Instant::now() + life));
-    Json(serde_json::json!({"token": token, "expires_in": life.as_secs()})).into_response()
+    Json(serde_json::json!({"token": token, "expires_in": told.as_secs()})).into_response()
 }
 
 /// Lets in whoever has what opens the door: to the other origin.
@@ -162,7 +177,7 @@ async fn enter(State(door): State<Arc<Door>>, headers: HeaderMap, uri: Uri) -> R
     let name = ["/manifests/", "/blobs/"].iter().find_map(|kind| path.split_once(kind)).map_or("", |(name, _)| name);
     let challenge = match door.lock {
         Lock::Password => "Basic realm=\"gate\"".to_owned(),
-        Lock::Token(_) => format!(
+        Lock::Token(_) | Lock::TokenEach => format!(
             "Bearer realm=\"http://127.0.0.1:{}/token\",service=\"gate\",scope=\"repository:{name}:pull\"",
             door.port
         ),

@@ -181,19 +181,19 @@ async fn a_silent_connection_is_given_up_and_not_the_download() {
     let world = World::new();
     let silence = large(Fault::Stall { after: HALF, seconds: 30.0 });
     world.hub.set_faults(vec![silence.clone().count(1)]).unwrap();
-    world.pull("hf://acme/tiny").await.unwrap();
+    world.pull_with("hf://acme/tiny", &world.impatient()).await.unwrap();
     world.assert_published(&world.served("hf/acme/tiny"));
 
     let world = World::new();
     let silence = vec![large(Fault::Stall { after: 0, seconds: 30.0 })];
     world.hub.set_faults(silence).unwrap();
-    assert_eq!(reason(world.pull("hf://acme/tiny").await), Reason::Stalled);
+    assert_eq!(reason(world.pull_with("hf://acme/tiny", &world.impatient()).await), Reason::Stalled);
     world.assert_nothing_published();
 
     let world = World::new();
     let source = format!("{}/files/model.gguf", world.hub.url());
     world.hub.set_faults(vec![Rule::new(Fault::Latency { millis: 30_000 })]).unwrap();
-    assert_eq!(reason(world.pull(&source).await), Reason::Stalled, "no answer at all");
+    assert_eq!(reason(world.pull_with(&source, &world.impatient()).await), Reason::Stalled, "no answer at all");
 }
 
 #[tokio::test]

@@ -287,7 +287,7 @@ async fn one_token_serves_a_download_and_stays_with_its_registry() {
 async fn a_download_that_outlives_its_token_goes_on() {
     let (world, server) = (World::new(), Server::registry());
     push_tiny(&world, &server, "tiny:v1", &[]);
-    let (gate, right) = gated(&server, Lock::Token(Duration::from_millis(500)));
+    let (gate, right) = gated(&server, Lock::TokenEach);
     let source = format!("oci://{}/tiny:v1", gate.host());
     world.pull_with(&source, &world.network_with(&right)).await.unwrap();
     world.assert_published(&world.served("hf/acme/tiny"));
