@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Container;
@@ -87,10 +87,16 @@ impl Sandbox {
     }
 
     /// Puts a command in front of those of this machine.
+    ///
+    /// By another process: a file that this one writes stays open for writing in every child that another test starts at
+    /// the same moment, and cannot be run until that child runs its own program.
     pub fn command(&self, name: &str, script: &str) {
         let path = self.root.path().join("bin").join(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"cat >"$1" && chmod 755 "$1""#, "sh"]).arg(&path).stdin(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success(), "{}", path.display());
     }
 
     /// Runs the container. Nothing of this machine's environment reaches it but its commands.
