@@ -125,11 +125,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_stood_still_stops_without_being_told() {
-        let (states, seen) = watch::channel(State::Leads { until: Instant::now() + SOON });
+        let (states, seen) = watch::channel(State::Leads { until: Instant::now() + Duration::from_secs(600) });
         let writes = AtomicU32::new(0);
         let run = Leadership::new(seen.clone()).while_held(async {
             loop {
                 writes.fetch_add(1, Ordering::Relaxed);
+                // From here on, so that the first step is never too late itself.
+                states.send_replace(State::Leads { until: Instant::now() + SOON });
                 std::thread::sleep(2 * SOON);
                 tokio::task::yield_now().await;
             }
@@ -152,7 +154,7 @@ mod tests {
         let leadership = Leadership::new(seen);
         assert!(!leadership.leads());
         let begins = tokio::spawn(leadership.clone().begins().count());
-        states.send_replace(State::Leads { until: Instant::now() + Duration::from_secs(10) });
+        states.send_replace(State::Leads { until: Instant::now() + Duration::from_secs(600) });
         assert_eq!(begins.await.unwrap(), 1);
         assert!(leadership.leads());
         assert_eq!(Leadership::alone().begins().count().await, 0);

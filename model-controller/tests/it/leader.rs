@@ -71,6 +71,12 @@ async fn one_job(scene: &Scene, uid: Option<&str>) -> Job {
     jobs[0].clone()
 }
 
+/// The download is under way for as long as somebody looks: a Job that has no pod for some time is told of.
+async fn goes_on(scene: &Scene) {
+    scene.takes_pods().await;
+    scene.runs("llama", "a-node").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     let plane = ControlPlane::start().expect("a control plane starts");
@@ -107,6 +113,7 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     meanwhile.apply("https://example.com/a").await;
     let second_leads = leader(&client, &first_leads).await;
     one_job(&meanwhile, None).await;
+    goes_on(&meanwhile).await;
     before.job_ends("Complete").await;
     before.phase(Phase::Ready).await;
 
@@ -123,6 +130,7 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     let underway = scene("underway").await;
     underway.apply("https://example.com/a").await;
     let job = one_job(&underway, None).await.uid();
+    goes_on(&underway).await;
     second.signal("-KILL");
     second.ended().await;
     let after = scene("after").await;
@@ -132,7 +140,12 @@ async fn one_of_two_replicas_acts_and_the_other_takes_over() {
     one_job(&underway, job.as_deref()).await;
     underway.job_ends("Failed").await;
     underway.phase(Phase::Failed).await;
-    assert_eq!(third.metric("model_controller_download_failures_total{reason=\"DownloadFailed\"}").await, Some(1.0));
+    // It is counted once the status is written.
+    let failures = until("the failure is counted", async || {
+        let series = "model_controller_download_failures_total{reason=\"DownloadFailed\"}";
+        third.metric(series).await.filter(|count| *count > 0.0)
+    });
+    assert_eq!(Some(failures.await), Some(1.0));
 
     // One that is told to go releases it.
     let fourth = Replica::start(&account, &FLAGS);

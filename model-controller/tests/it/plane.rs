@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dev_cluster::ControlPlane;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Event, Namespace, PersistentVolumeClaim, Pod, ServiceAccount};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -170,6 +170,35 @@ impl Scene {
     pub async fn ends(&self, job: &str, condition: &str) {
         let status = end_of_job(&self.client, condition).await;
         self.patch_status(&self.jobs, job, &status).await;
+    }
+
+    /// Has the namespace the account that pods need.
+    pub async fn takes_pods(&self) {
+        let account = json!({ "metadata": { "name": "default" } });
+        let account: ServiceAccount = serde_json::from_value(account).expect("an account");
+        let accounts = Api::namespaced(self.client.clone(), &self.namespace);
+        accounts.create(&PostParams::default(), &account).await.expect("the account is accepted");
+    }
+
+    /// The pod of the Model's Job runs on this node.
+    pub async fn runs(&self, model: &str, node: &str) {
+        let job_name = format!("model-download-{model}");
+        let job: Job = until("a Job", async || self.jobs.get_opt(&job_name).await.expect("Jobs can be read")).await;
+        let owner = json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": job.uid(), "controller": true }]);
+        let pod = json!({
+            "metadata": {
+                "name": model, "ownerReferences": owner,
+                "labels": { "models.main-currents.news/model": model, "app.kubernetes.io/managed-by": "model-operator" },
+            },
+            "spec": {
+                "nodeName": node, "automountServiceAccountToken": false,
+                "containers": [{ "name": "download", "image": "loader" }],
+            },
+        });
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pod = serde_json::from_value(pod).expect("a pod");
+        pods.create(&PostParams::default(), &pod).await.expect("the pod is accepted");
+        self.patch_status(&pods, model, &json!({ "phase": "Running" })).await;
     }
 
     pub async fn patch_status<K>(&self, api: &Api<K>, name: &str, status: &Value)

@@ -16,15 +16,16 @@ pub struct Replica {
     metrics_port: u16,
 }
 
-fn free_port() -> u16 {
-    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    free.expect("a free port").port()
+/// Both are held until both are known, or they could be the same.
+fn free_ports() -> [u16; 2] {
+    let free = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+    free.map(|listener| listener.local_addr().expect("an address").port())
 }
 
 impl Replica {
     /// Starts one with this kubeconfig, and with these flags beside those that it needs.
     pub fn start(kubeconfig: &Path, flags: &[&str]) -> Self {
-        let (port, metrics_port) = (free_port(), free_port());
+        let [port, metrics_port] = free_ports();
         let process = Command::new(env!("CARGO_BIN_EXE_model-controller"))
             .arg("--kubeconfig")
             .arg(kubeconfig)
