@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
@@ -35,13 +35,15 @@ const CONTROLLER: &str = "system:serviceaccount:model-system:model-controller";
 const REGISTRATION: &str = "model-webhook";
 const SECRET: &str = "model-webhook-tls";
 const ROTATIONS: usize = 3;
+/// An API server hears of a bundle within this time.
+const SETTLE: Duration = Duration::from_secs(1);
 
 fn settings() -> WebhookCertificates {
     WebhookCertificates {
         hosts: vec!["127.0.0.1".to_owned()],
         rhythm: Rhythm {
             renew_after: SignedDuration::from_secs(5),
-            settle: SignedDuration::from_secs(1),
+            settle: SignedDuration::try_from(SETTLE).unwrap(),
             look_every: SignedDuration::from_millis(200),
             ..Rhythm::default()
         },
@@ -126,8 +128,10 @@ async fn bundle(client: &Client) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(&bundle).map(Result::unwrap).collect()
 }
 
-/// A new connection, as an API server makes it that heard of the bundle a moment ago.
-async fn handshake(client: &Client, port: u16) -> Result<(), String> {
+/// A new connection, as an API server makes it that heard of the bundle a moment ago. Gives whether it counts: one that
+/// took longer than an API server takes to hear of the next bundle may be refused.
+async fn handshake(client: &Client, port: u16) -> Result<bool, String> {
+    let begun = Instant::now();
     let mut roots = RootCertStore::empty();
     for authority in bundle(client).await {
         roots.add(authority).unwrap();
@@ -136,7 +140,11 @@ async fn handshake(client: &Client, port: u16) -> Result<(), String> {
     let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| error.to_string())?;
     let host = ServerName::try_from("127.0.0.1").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(host, stream).await.map(drop).map_err(|error| error.to_string())
+    let connected = TlsConnector::from(Arc::new(config)).connect(host, stream).await;
+    if begun.elapsed() > SETTLE {
+        return Ok(false);
+    }
+    connected.map(|_| true).map_err(|error| error.to_string())
 }
 
 async fn create(client: &Client) -> Result<(), String> {
@@ -191,8 +199,8 @@ async fn a_certificate_is_renewed_under_load_and_no_pod_is_refused() {
         let (client, connected) = (crate::cluster::client(None).await, connected.clone());
         load.spawn(async move {
             loop {
-                handshake(&client, service).await?;
-                connected.fetch_add(1, Ordering::Relaxed);
+                let counts = handshake(&client, service).await?;
+                connected.fetch_add(usize::from(counts), Ordering::Relaxed);
             }
         });
     }
