@@ -204,7 +204,10 @@ impl Children {
     /// of the namespace, once a pass.
     pub(crate) async fn look_at_users(&mut self, client: &Client, model: &Persisted<'_>) -> Result<(), Error> {
         let claim = model.claim_name();
-        let pods = list_pods(client, model, "", "list the claim's pods", |pod| mounts(pod, &claim)).await?;
+        // Those of its Jobs count, whatever they mount.
+        let is_own = |pod: &Pod| pod.labels().get(labels::MODEL).is_some_and(|name| name == model.name);
+        let is_wanted = |pod: &Pod| is_own(pod) || mounts(pod, &claim);
+        let pods = list_pods(client, model, "", "list the claim's pods", is_wanted).await?;
         self.prunes = is_pruning(model, &pods);
         self.downloads = is_downloading(model, &pods);
         self.users = Some(Users::of_claim(&claim, &pods));
