@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use kube::api::{Api, PostParams};
 use model_core::api::Model;
+use model_core::pod_reason::PodReason;
 use serde_json::{Value, json};
 
 use crate::cluster::{eventually, kubectl, model, ready};
 use crate::webhook::World;
 
-/// The reasons as the source has them, so that a new one cannot go without a row.
+/// All reasons, so that a new one cannot go without a row, but for that of a webhook that has just started.
 fn reasons() -> BTreeSet<&'static str> {
-    let source = include_str!("../../../model-resources/src/inject/denial.rs");
-    let (_, arms) = source.split_once("fn reason(&self)").unwrap();
-    arms.lines().filter_map(|line| line.split_once("=> \"")?.1.split('"').next()).collect()
+    let all = PodReason::ALL.iter().filter(|reason| reason.place() == PodReason::ModelNotFound.place());
+    all.filter(|reason| **reason != PodReason::ServiceUnavailable).map(|reason| reason.as_str()).collect()
 }
 
 /// Sets annotations of ours on the pod.
