@@ -91,7 +91,6 @@ struct Line {
     queue: Mutex<Option<Queue>>,
     models: Store<WatchedModel>,
     jobs: Jobs,
-    news: UnboundedSender<ObjectRef<WatchedModel>>,
 }
 
 impl Downloads {
@@ -104,8 +103,7 @@ impl Downloads {
         news: UnboundedSender<ObjectRef<WatchedModel>>,
     ) -> Self {
         let checks = Checks::new(jobs.clone());
-        let told = news.clone();
-        let line = || Arc::new(Line { limits, env, queue: Mutex::new(None), models, jobs, news: told });
+        let line = || Arc::new(Line { limits, env, queue: Mutex::new(None), models, jobs });
         Self { line: (limits != Limits::default()).then(line), checks, news }
     }
 
@@ -125,7 +123,7 @@ impl Downloads {
             Stand::Runs | Stand::Checks | Stand::AsksToCheck | Stand::Stays | Stand::Leaves => return None,
         };
         drop(known);
-        line.wake();
+        self.wake(line);
         place
     }
 
@@ -137,7 +135,7 @@ impl Downloads {
         }
         let Some(line) = &self.line else { return true };
         let free = line.started().get_or_insert_with(|| line.found()).may_pass(&line.ticket(model));
-        line.wake();
+        self.wake(line);
         if !free {
             self.checks.ended(&key(model));
         }
@@ -149,7 +147,7 @@ impl Downloads {
         let key = (model.namespace.to_owned(), model.name.to_owned());
         self.checks.ended(&key);
         if let Some(line) = &self.line {
-            line.leaves(&key);
+            self.leave(line, &key);
         }
     }
 
@@ -161,6 +159,21 @@ impl Downloads {
         }
         let Some(line) = &self.line else { return };
         for key in line.started().iter().flat_map(Queue::running) {
+            self.tell(key);
+        }
+    }
+
+    fn leave(&self, line: &Line, key: &Key) {
+        // Nobody has asked yet: this replica does not lead, or has just begun to.
+        let moved = line.started().as_mut().is_some_and(|queue| queue.leaves(key));
+        if moved {
+            self.wake(line);
+        }
+    }
+
+    /// Those look again who may start now, or whose place is another than they were told.
+    fn wake(&self, line: &Line) {
+        for key in line.started().iter().flat_map(Queue::moved) {
             self.tell(key);
         }
     }
@@ -177,7 +190,7 @@ impl Downloads {
         self.checks.ended(&key);
         let Some(line) = &self.line else { return };
         if !line.running().iter().any(|(running, _)| *running == key) {
-            line.leaves(&key);
+            self.leave(line, &key);
         }
     }
 }
@@ -190,14 +203,6 @@ impl Line {
     /// The line as an earlier leader left it.
     fn found(&self) -> Queue {
         Queue::new(self.limits, self.running(), self.waiting())
-    }
-
-    fn leaves(&self, key: &Key) {
-        // Nobody has asked yet: this replica does not lead, or has just begun to.
-        let moved = self.started().as_mut().is_some_and(|queue| queue.leaves(key));
-        if moved {
-            self.wake();
-        }
     }
 
     /// The Models whose Job has not ended, with the host that they download from. Of a Model that is gone it is not known.
@@ -223,14 +228,6 @@ impl Line {
         let created = model.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
         let key = key(model);
         Ticket { created, key, host: source_host(&model.spec.source, &self.env) }
-    }
-
-    /// Those look again who may start now, or whose place is another than they were told.
-    fn wake(&self) {
-        for (namespace, name) in self.started().iter().flat_map(Queue::moved) {
-            // The receiver goes only when the controller ends.
-            let _ = self.news.unbounded_send(ObjectRef::new(name).within(namespace));
-        }
     }
 }
 

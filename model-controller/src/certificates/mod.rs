@@ -17,10 +17,10 @@ use k8s_openapi::{ByteString, Resource};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use model_core::labels::FIELD_MANAGER;
+use model_watch::with_causes;
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use model_watch::with_causes;
 use pair::Pair;
 use step::{Next, Seen, Step};
 

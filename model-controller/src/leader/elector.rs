@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
+use model_watch::with_causes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -13,7 +14,6 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::leadership::State;
 use super::lease::{LOOK_EVERY, RENEW_WITHIN, Step, holder, released, step};
 use super::{LEASE, LeaderElection, Leadership};
-use model_watch::with_causes;
 
 /// Longest wait for the lease to be released. After that it runs out by itself.
 const RELEASE_WITHIN: Duration = Duration::from_secs(3);
